@@ -1,0 +1,180 @@
+"""The price of a sequence on an instance, and who gets it.
+
+One currency for dispatch and hand-over: the predicted extra delay, in ms summed over everyone
+affected, of putting a sequence on an instance. The plan decides who is asked, the price decides
+who gets it.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from cascade_policy.engine_model import EngineModel
+from cascade_policy.load import IDLE, MAX_PREFILL_SHARE, InstanceLoad
+from cascade_policy.stage_map import Boundaries, StageMap
+
+WAIT_WEIGHT: Final = 8.0
+"""Weight of waiting for the first token: at 1 the tail of TTFT is several times worse."""
+WAIT_SCALE_MS: Final = 100.0
+"""Queued prefill above this is punished more than in proportion."""
+TPOT_SHARE: Final = 0.9
+"""Part of the TPOT target that a step may take before the barrier rises."""
+KV_LIMIT: Final = 0.97
+"""Part of the KV cache that may be booked; the rest is for blocks that are not full."""
+TIE_SHARE: Final = 0.10
+TIE_MS: Final = 20.0
+RISE_SHARE: Final = 1.25
+RISE_MS: Final = 50.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bid:
+    """The price one instance asks for a sequence, before any handicap for its stage."""
+
+    instance: str
+    stage: int
+    price: float
+    load: InstanceLoad = IDLE
+
+
+class ChoiceReason(StrEnum):
+    """Why an instance was chosen."""
+
+    OWN_STAGE = "own-stage"
+    OTHER_STAGE = "other-stage"
+    """Cheaper than the stage of the length, even with the handicap."""
+    EMPTY_STAGE = "empty-stage"
+    """Nobody of the stage answered; hard boundaries only."""
+    SATURATED = "saturated"
+    """No instance has room; the engine with the fewest tokens queues it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The instance that gets the sequence, at the price it bid."""
+
+    instance: str
+    stage: int
+    price: float
+    reason: ChoiceReason
+
+
+def has_room(load: InstanceLoad, model: EngineModel, length: int) -> bool:
+    """Whether one more sequence of `length` tokens fits into the KV cache and the batch."""
+    return (
+        load.kv_tokens + length <= KV_LIMIT * model.kv_capacity_tokens
+        and load.sequences < model.max_sequences
+    )
+
+
+def step_ms(load: InstanceLoad, model: EngineModel) -> float:
+    """T: ms between two tokens of a sequence, prefill of others included."""
+    return _decode_ms(load, model) / (1 - min(load.prefill_share, MAX_PREFILL_SHARE))
+
+
+def running_price(
+    load: InstanceLoad, model: EngineModel, length: int, remaining: float, tpot_target_ms: float
+) -> float:
+    """Price of decoding `remaining` tokens beside `load`, the prompt already computed.
+
+    n * (T' + B*d) + n * [(B+1) * (T'-tau)+ - B * (T-tau)+], in ms.
+    """
+    batch = load.sequences
+    decode = _decode_ms(load, model)
+    added = model.sequence_ms(length)
+    free = 1 - min(load.prefill_share, MAX_PREFILL_SHARE)
+    before, after = decode / free, (decode + added) / free
+    limit = TPOT_SHARE * tpot_target_ms
+    barrier = (batch + 1) * max(0.0, after - limit) - batch * max(0.0, before - limit)
+    return remaining * (after + batch * added + barrier)
+
+
+def price(
+    load: InstanceLoad,
+    model: EngineModel,
+    length: int,
+    remaining: float,
+    tpot_target_ms: float,
+    cached: int = 0,
+) -> float:
+    """Price, in ms, of a new sequence of `length` tokens that will emit `remaining` more.
+
+    n*(T' + B*d) + B*w' + 8*phi*[W*(1 + W/100 ms) + w'] + the TPOT barrier, where w' is the prefill
+    of what the instance does not hold (`cached` tokens are held), d the cost of the sequence to
+    each step and phi the stretch of prefill by decodes. Infinite when it does not fit.
+    """
+    if not has_room(load, model, length):
+        return math.inf
+    work = model.prefill_ms(length, min(cached, length))
+    stretch = model.stretch(_decode_ms(load, model))
+    waiting = load.waiting_prefill_ms
+    wait = WAIT_WEIGHT * stretch * (waiting * (1 + waiting / WAIT_SCALE_MS) + work)
+    running = running_price(load, model, length, remaining, tpot_target_ms)
+    return running + load.sequences * work + wait
+
+
+def expected_remaining(stage_map: StageMap, length: int, limit: int | None) -> float:
+    """Output tokens still expected at `length`, at most the client's `limit`."""
+    expected = stage_map.remaining_at(length)
+    return expected if limit is None else min(expected, float(max(0, limit)))
+
+
+def has_risen(bid: float, now: float) -> bool:
+    """Whether a price rose so far since it was bid that the front should ask again (once)."""
+    return now > RISE_SHARE * bid + RISE_MS
+
+
+def pick(
+    bids: Sequence[Bid], stage: int, mode: Boundaries, bias: float, random: float
+) -> Choice | None:
+    """Who gets a sequence whose length belongs to `stage`; None when nobody bid.
+
+    A foreign instance pays (1 + bias * stages away); with hard boundaries only the nearest stage
+    that answered is considered. Among the bids of the cheapest one's stage that lie within 10 % +
+    20 ms of it, `random` (0 <= random < 1) decides, so that many fronts with equal knowledge do
+    not run to one instance; a foreign stage never wins by that chance.
+    """
+    if not bids:
+        return None
+    considered = nearest_stage(bids, stage) if mode is Boundaries.HARD else list(bids)
+    affordable = [bid for bid in considered if math.isfinite(bid.price)]
+    if not affordable:
+        return _least_full(considered)
+
+    def handicapped(bid: Bid) -> float:
+        return bid.price * handicap(bid.stage, stage, bias)
+
+    best = min(affordable, key=handicapped)
+    limit = handicapped(best) * (1 + TIE_SHARE) + TIE_MS
+    ties = [bid for bid in affordable if bid.stage == best.stage and handicapped(bid) <= limit]
+    chosen = ties[min(int(random * len(ties)), len(ties) - 1)]
+    return Choice(chosen.instance, chosen.stage, chosen.price, _reason(chosen, stage, mode))
+
+
+def handicap(instance_stage: int, stage: int, bias: float) -> float:
+    """What an instance's price is multiplied by: 1 + bias * stages away."""
+    return 1 + bias * abs(instance_stage - stage)
+
+
+def nearest_stage(bids: Sequence[Bid], stage: int) -> list[Bid]:
+    """The bids of the stage nearest to `stage`; of two equally near ones, the longer lengths."""
+    nearest = min((abs(bid.stage - stage), -bid.stage) for bid in bids)
+    return [bid for bid in bids if (abs(bid.stage - stage), -bid.stage) == nearest]
+
+
+def _reason(bid: Bid, stage: int, mode: Boundaries) -> ChoiceReason:
+    if bid.stage == stage:
+        return ChoiceReason.OWN_STAGE
+    return ChoiceReason.EMPTY_STAGE if mode is Boundaries.HARD else ChoiceReason.OTHER_STAGE
+
+
+def _least_full(bids: Sequence[Bid]) -> Choice:
+    bid = min(bids, key=lambda bid: (bid.load.kv_tokens, bid.load.sequences, bid.instance))
+    return Choice(bid.instance, bid.stage, bid.price, ChoiceReason.SATURATED)
+
+
+def _decode_ms(load: InstanceLoad, model: EngineModel) -> float:
+    penalty = model.penalty(load.sequences, load.kv_tokens, load.kv_tokens_squared)
+    return model.decode_ms(load.sequences, load.kv_tokens, penalty)
