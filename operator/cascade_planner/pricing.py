@@ -1,0 +1,95 @@
+"""The price of partitions: closed-form stage costs put together under one objective."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cascade_planner.histogram import Array
+from cascade_planner.objective import RECOMPUTE, Crossing, Objective
+from cascade_planner.partition import Partition
+from cascade_planner.stage_cost import (
+    BACKLOG_MS,
+    Cuts,
+    StageState,
+    StageWork,
+    delay_cost,
+    missing_instances,
+    settle,
+)
+from cascade_planner.traffic import Traffic
+from cascade_policy.engine_model import EngineModel
+
+OBSERVED_WEIGHT: Final = 10.0
+"""Price of work that does not fit at the observed rates, against that at the rates with safety.
+High enough that no stage is given up to keep the margin of the others."""
+
+_Index = NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Pricing:
+    """One traffic on one engine under one objective: what partitions cost."""
+
+    traffic: Traffic
+    engine: EngineModel
+    objective: Objective
+    crossing: Crossing = RECOMPUTE
+
+    def all_stages(self, lengths: Sequence[int], instances: int) -> Array:
+        """Cost of every stage with 1..`instances`: [j, k, m-1], infinite where j >= k.
+
+        Stages end at `lengths` (ascending); cut 0 is length 0. Request-ms per ms.
+        """
+        count = len(lengths) + 1
+        first, last = np.triu_indices(count, 1)
+        prices = np.full((count, count, instances), np.inf)
+        m = np.arange(1, instances + 1, dtype=np.float64)[None, :]
+        prices[first, last] = self._costs(self._cuts(lengths), first[:, None], last[:, None], m)
+        return prices
+
+    def cost(self, partition: Partition) -> float:
+        """Cost of `partition`, request-ms per ms."""
+        first, last = _chain(partition)
+        m = np.asarray(partition.instances, dtype=np.float64)
+        return float(self._costs(self._cuts(partition.ends), first, last, m).sum())
+
+    def forecast(self, partition: Partition) -> tuple[StageWork, StageState]:
+        """Work and equilibrium of the stages at the rates as they are, without safety."""
+        first, last = _chain(partition)
+        m = np.asarray(partition.instances, dtype=np.float64)
+        work = StageWork.between(
+            self._cuts(partition.ends), first, last, self.engine, self.crossing
+        )
+        return work, settle(work, m, self.engine)
+
+    def _cuts(self, lengths: Sequence[int]) -> Cuts:
+        return Cuts.of(self.traffic, lengths, self.engine)
+
+    def _costs(self, cuts: Cuts, first: _Index, last: _Index, instances: Array) -> Array:
+        safety = self.objective.safety
+        peak = StageWork.between(cuts, first, last, self.engine, self.crossing, safety)
+        at_peak = settle(peak, instances, self.engine)
+        # A peak that does not fit passes; what does not fit at the observed rates never ends.
+        observed = StageWork.between(cuts, first, last, self.engine, self.crossing)
+        missing = missing_instances(at_peak, instances) + OBSERVED_WEIGHT * missing_instances(
+            settle(observed, instances, self.engine), instances
+        )
+        return delay_cost(peak, at_peak, self.objective) + self._backlog_price(cuts) * missing
+
+    def _backlog_price(self, cuts: Cuts) -> float:
+        """Cost of one missing instance: the requests it would serve wait for BACKLOG_MS."""
+        work_ms = (
+            cuts.prefill[-1]
+            + cuts.decode[-1] * self.engine.per_sequence_ms
+            + cuts.kv[-1] * self.engine.per_kv_token_ms
+        )
+        requests_per_ms_of_work = float(cuts.arrivals[-1] / work_ms)
+        return self.objective.alpha * BACKLOG_MS * requests_per_ms_of_work
+
+
+def _chain(partition: Partition) -> tuple[_Index, _Index]:
+    stages = len(partition.ends)
+    return np.arange(stages), np.arange(1, stages + 1)

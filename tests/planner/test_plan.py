@@ -1,0 +1,370 @@
+"""Plans: exact, valid for any traffic, never worse than one stage, and explained."""
+
+import itertools
+import math
+import time
+from dataclasses import asdict, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cascade_planner.explain import explain
+from cascade_planner.histogram import LengthHistogram
+from cascade_planner.objective import RECOMPUTE, Crossing, Objective
+from cascade_planner.partition import Partition
+from cascade_planner.plan import ALL_BOUNDS, Binding, Plan, PlanOptions, one_stage_plan, solve
+from cascade_planner.pricing import Pricing
+from cascade_planner.traffic import Traffic
+from cascade_policy.engine_model import EngineModel
+from cascade_policy.grid import length_grid
+from cascade_policy.profiles import profile
+from tests.planner.conftest import TrafficAt
+
+H100 = profile("h100-8b")
+SIMULATED = profile("simulated")
+MAX_LENGTH = 16384
+
+engines = st.builds(
+    replace,
+    st.sampled_from([H100, SIMULATED]),
+    heterogeneity=st.sampled_from([0.0, 0.5]),
+    kv_capacity_tokens=st.sampled_from([5_000, 400_000]),
+)
+objectives = st.builds(
+    Objective,
+    ttft_target_ms=st.sampled_from([50.0, 2000.0]),
+    tpot_target_ms=st.sampled_from([10.0, 100.0]),
+    alpha=st.sampled_from([1.0, 5.0]),
+    safety=st.sampled_from([1.0, 1.15]),
+)
+crossings = st.sampled_from([RECOMPUTE, Crossing(copy_bytes_per_ms=25e6, fixed_ms=5)])
+
+
+@st.composite
+def traffics(draw: st.DrawFn) -> Traffic:
+    """Traffic of arbitrary histograms at any rate, from idle to hopelessly overloaded."""
+    grid = length_grid(MAX_LENGTH)
+    rate = draw(st.sampled_from([0.1, 1.0, 30.0, 3000.0]))
+    masses = st.lists(st.integers(0, 5), min_size=len(grid), max_size=len(grid)).filter(any)
+    starts, ends = draw(masses), draw(masses)
+    prompts = [rate * part / sum(starts) for part in itertools.accumulate(starts)]
+    finals = [rate * part / sum(ends) for part in itertools.accumulate(ends)]
+    finals = [min(prompt, final) for prompt, final in zip(prompts, finals, strict=True)]
+    finals[-1] = prompts[-1]
+    traffic = Traffic.from_histograms(
+        LengthHistogram.of(zip(grid, prompts, strict=True)),
+        LengthHistogram.of(zip(grid, finals, strict=True)),
+        MAX_LENGTH,
+        min_requests=1,
+    )
+    assert isinstance(traffic, Traffic)
+    return traffic
+
+
+def numbers_in(value: object) -> list[float]:
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in numbers_in(item)]
+    if isinstance(value, list | tuple):
+        return [number for item in value for number in numbers_in(item)]
+    return [float(value)] if isinstance(value, int | float) else []
+
+
+def assert_valid(plan: Plan, instances: int, max_stages: int) -> None:
+    """The plan covers every length once, uses every instance, and holds only finite numbers."""
+    assert 1 <= len(plan.stages) <= max_stages
+    assert sum(stage.instances for stage in plan.stages) == instances
+    assert min(stage.instances for stage in plan.stages) >= 1
+    assert plan.stages[0].min_length == 0
+    assert plan.stages[-1].max_length == MAX_LENGTH
+    for before, after in itertools.pairwise(plan.stages):
+        assert after.min_length == before.max_length + 1
+    assert all(math.isfinite(number) and number >= -1e-9 for number in numbers_in(asdict(plan)))
+
+
+@settings(deadline=None)
+@given(traffics(), engines, objectives, crossings, st.integers(1, 9), st.integers(1, 4))
+def test_any_traffic_gives_a_valid_plan_that_is_no_worse_than_one_stage(
+    traffic: Traffic,
+    engine: EngineModel,
+    objective: Objective,
+    crossing: Crossing,
+    instances: int,
+    max_stages: int,
+) -> None:
+    options = PlanOptions(max_stages=max_stages, crossing=crossing)
+    plan = solve(traffic, engine, instances, objective, options)
+    assert_valid(plan, instances, max_stages)
+    assert plan.cost <= plan.one_stage_cost
+    assert plan == solve(traffic, engine, instances, objective, options)
+    assert explain(plan)
+
+
+@settings(deadline=None)
+@given(traffics(), engines, objectives, crossings, st.integers(1, 8))
+def test_more_instances_never_cost_more(
+    traffic: Traffic,
+    engine: EngineModel,
+    objective: Objective,
+    crossing: Crossing,
+    instances: int,
+) -> None:
+    options = PlanOptions(crossing=crossing)
+    fewer = solve(traffic, engine, instances, objective, options)
+    more = solve(traffic, engine, instances + 1, objective, options)
+    assert more.cost <= fewer.cost * (1 + 1e-9)
+
+
+@settings(deadline=None)
+@given(traffics(), st.lists(st.integers(1, MAX_LENGTH - 1), max_size=3), st.data())
+def test_a_plan_is_no_worse_than_any_present_one_with_as_many_instances(
+    traffic: Traffic, boundaries: list[int], data: st.DataObject
+) -> None:
+    ends = (*sorted(set(boundaries)), MAX_LENGTH)
+    counts = tuple(data.draw(st.integers(1, 4)) for _ in ends)
+    present = Partition(ends, counts)
+    plan = solve(traffic, SIMULATED, present.total, current=present)
+    pricing = Pricing(traffic, SIMULATED, Objective())
+    assert plan.cost <= pricing.cost(present) * (1 + 1e-6)
+    assert plan.cost == pytest.approx(pricing.cost(plan.partition), rel=1e-6)
+
+
+@settings(deadline=None, max_examples=30)
+@given(traffics(), st.integers(1, 5))
+def test_a_plan_is_the_cheapest_of_all_partitions(traffic: Traffic, instances: int) -> None:
+    options = PlanOptions(bucket_ratio=8, max_stages=3)
+    plan = solve(traffic, SIMULATED, instances, options=options)
+    pricing = Pricing(traffic, SIMULATED, Objective())
+    inner = [bound for bound in length_grid(MAX_LENGTH)[::12] if bound < MAX_LENGTH]
+    costs = [
+        pricing.cost(Partition((*boundaries, MAX_LENGTH), counts))
+        for stages in range(1, min(3, instances) + 1)
+        for boundaries in itertools.combinations(inner, stages - 1)
+        for counts in itertools.product(range(1, instances + 1), repeat=stages)
+        if sum(counts) == instances
+    ]
+    assert plan.cost == pytest.approx(min(costs), rel=1e-6)
+
+
+@settings(deadline=None)
+@given(st.integers(1, MAX_LENGTH - 1), st.integers(1, 8))
+def test_a_place_to_end_where_nothing_is_changes_nothing(cut: int, instances: int) -> None:
+    prompts, finals = [100.0] * 200 + [6000.0] * 50, [200.0] * 200 + [6400.0] * 50
+    traffic = Traffic.from_lengths(prompts, finals, 60, MAX_LENGTH)
+    assert isinstance(traffic, Traffic)
+    idle = not (76 < cut <= 215 or 5793 < cut <= 6889)
+    present = Partition((cut, MAX_LENGTH), (1, 1))
+    plain = solve(traffic, SIMULATED, instances)
+    split = solve(traffic, SIMULATED, instances, current=present)
+    if idle:
+        assert split.cost == pytest.approx(plain.cost, rel=1e-9)
+        assert [stage.instances for stage in split.stages] == [
+            stage.instances for stage in plain.stages
+        ]
+    else:
+        assert split.cost <= plain.cost * (1 + 1e-9)
+
+
+def test_lengths_without_traffic_get_no_stage_of_their_own(chat_at: TrafficAt) -> None:
+    traffic = chat_at(8, 131072)
+    plan = solve(traffic, SIMULATED, 8, options=PlanOptions(bucket_ratio=ALL_BOUNDS))
+    assert len(plan.stages) > 1
+    assert plan.stages[-1].max_length == 131072
+    assert plan.stages[-1].min_length < traffic.summary.final_p95 * 2
+
+
+def test_plan_before_any_traffic_is_one_stage() -> None:
+    plan = one_stage_plan(MAX_LENGTH, 8)
+    assert plan.partition == Partition((MAX_LENGTH,), (8,))
+    assert plan.id == Partition((MAX_LENGTH,), (8,)).id
+    assert explain(plan) == (
+        "1 stage (up to 16384 tokens on 8 instances). No traffic is known, so nothing is predicted."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "instances", "ends", "binding"),
+    [
+        pytest.param(
+            PlanOptions(), 1, (16384,), Binding.INSTANCES, id="one instance makes one stage"
+        ),
+        pytest.param(
+            PlanOptions(max_stages=1), 8, (16384,), None, id="maxStages 1 makes one stage"
+        ),
+        pytest.param(
+            PlanOptions(max_stages=2), 8, None, Binding.MAX_STAGES, id="maxStages can bind"
+        ),
+        pytest.param(
+            PlanOptions(boundaries=(1000, 3000)),
+            8,
+            (1000, 3000, 16384),
+            Binding.FIXED_BOUNDARIES,
+            id="boundaries set by hand stay as they are",
+        ),
+        pytest.param(
+            PlanOptions(boundaries=(3000, 1000, 1000, 0, 99999), max_stages=2),
+            8,
+            (1000, 3000, 16384),
+            Binding.FIXED_BOUNDARIES,
+            id="boundaries that mean nothing are left out and maxStages yields to the rest",
+        ),
+        pytest.param(
+            PlanOptions(boundaries=()),
+            8,
+            (16384,),
+            Binding.FIXED_BOUNDARIES,
+            id="no boundary, set by hand, makes one stage",
+        ),
+    ],
+)
+def test_limits_are_kept(
+    chat_at: TrafficAt,
+    options: PlanOptions,
+    instances: int,
+    ends: tuple[int, ...] | None,
+    binding: Binding | None,
+) -> None:
+    plan = solve(chat_at(8, MAX_LENGTH), SIMULATED, instances, options=options)
+    assert plan.partition.total == instances
+    if ends is not None:
+        assert plan.partition.ends == ends
+    if binding is not None:
+        assert binding in plan.binding
+
+
+def test_more_fixed_stages_than_instances_keeps_the_best_of_the_boundaries(
+    chat_at: TrafficAt,
+) -> None:
+    options = PlanOptions(boundaries=(500, 1000, 2000, 4000))
+    plan = solve(chat_at(3, MAX_LENGTH), SIMULATED, 3, options=options)
+    assert plan.partition.instances == (1, 1, 1)
+    assert set(plan.partition.ends) < {500, 1000, 2000, 4000, MAX_LENGTH}
+    assert Binding.INSTANCES in plan.binding
+
+
+@pytest.mark.parametrize(
+    ("engine", "rate", "objective", "binding"),
+    [
+        pytest.param(SIMULATED, 40, Objective(), Binding.STABILITY, id="too much work"),
+        pytest.param(
+            replace(SIMULATED, kv_capacity_tokens=3000),
+            8,
+            Objective(),
+            Binding.KV_CAPACITY,
+            id="too small a KV cache",
+        ),
+        pytest.param(
+            replace(SIMULATED, max_sequences=2),
+            8,
+            Objective(),
+            Binding.MAX_SEQUENCES,
+            id="too few sequences",
+        ),
+        pytest.param(
+            SIMULATED,
+            8,
+            Objective(ttft_target_ms=100),
+            Binding.TIME_TO_FIRST_TOKEN,
+            id="a first token that cannot be so early",
+        ),
+        pytest.param(
+            SIMULATED,
+            8,
+            Objective(tpot_target_ms=16),
+            Binding.TIME_PER_OUTPUT_TOKEN,
+            id="a step that cannot be so short",
+        ),
+    ],
+)
+def test_what_binds_is_named_and_explained(
+    chat_at: TrafficAt,
+    engine: EngineModel,
+    rate: float,
+    objective: Objective,
+    binding: Binding,
+) -> None:
+    plan = solve(chat_at(rate, MAX_LENGTH), engine, 8, objective)
+    assert binding in plan.binding
+    assert "What binds: " in explain(plan)
+
+
+def test_the_plan_carries_its_reasons(chat_at: TrafficAt) -> None:
+    plan = solve(chat_at(8, MAX_LENGTH), SIMULATED, 8)
+    assert plan.forecast is not None
+    assert plan.one_stage_forecast is not None
+    assert plan.runner_up is not None
+    assert [len(one.partition.ends) for one in plan.best_by_stage_count] == list(range(1, 9))
+    assert plan.cost == min(one.cost for one in plan.best_by_stage_count)
+    assert plan.runner_up.cost >= plan.cost
+    assert plan.gain_percent == pytest.approx(100 * (1 - plan.cost / plan.one_stage_cost))
+    assert plan.forecast.e2e_ms < plan.one_stage_forecast.e2e_ms
+    text = explain(plan)
+    assert f"{len(plan.stages)} stages" in text
+    assert f"{plan.gain_percent:.1f} % lower" in text
+    assert "Runner-up" in text
+
+
+def test_uneven_overload_is_spread_and_no_stage_is_given_up(azure_at: TrafficAt) -> None:
+    """Near the stability limit no stage may be overloaded for the others' sake."""
+    for rate in (350, 380, 400, 420):  # one pool is stable up to 444
+        plan = solve(azure_at(rate, 131072), H100, 16)
+        assert plan.forecast is not None
+        assert plan.forecast.load < 0.98
+
+
+@pytest.mark.parametrize(
+    ("load", "step_ms", "relative_cost"),
+    [
+        # Step times: a discrete-event simulation of one pool of 16 instances on this trace.
+        # Costs: the cascade's predicted mean end-to-end time, relative to one pool.
+        pytest.param(0.5, 13.5, None, id="half of the stability limit"),
+        pytest.param(0.7, 19.4, 0.95, id="seven tenths"),
+        pytest.param(0.85, 31.4, 0.93, id="close to it"),
+    ],
+)
+def test_azure_on_h100_is_predicted_as_simulated(
+    azure_at: TrafficAt, load: float, step_ms: float, relative_cost: float | None
+) -> None:
+    pool = Partition((131072,), (16,))
+    mean_e2e = Objective(alpha=1, beta=1, safety=1, slo_weight=0)
+    _, state = Pricing(azure_at(1, 131072), H100, mean_e2e).forecast(pool)
+    limit = 1 / float(state.load[0])
+    copy = PlanOptions(crossing=Crossing(copy_bytes_per_ms=25e6, fixed_ms=5))
+    plan = solve(azure_at(load * limit, 131072), H100, 16, mean_e2e, copy)
+    assert plan.one_stage_forecast is not None
+    assert plan.forecast is not None
+    assert plan.one_stage_forecast.tpot_ms == pytest.approx(step_ms, rel=0.06)
+    # With alpha = beta = 1 and no penalty the cost is arrival rate times mean end-to-end time.
+    by_littles_law = plan.cost / (load * limit) * 1000
+    assert plan.forecast.e2e_ms == pytest.approx(by_littles_law, rel=1e-6)
+    if relative_cost is not None:
+        assert plan.cost / plan.one_stage_cost == pytest.approx(relative_cost, abs=0.04)
+
+
+@pytest.mark.parametrize("rate", [7, 8, 10, 12])
+def test_simulated_profile_rewards_stages_for_azure_traffic(
+    azure_at: TrafficAt, rate: float
+) -> None:
+    plan = solve(azure_at(rate, MAX_LENGTH), SIMULATED, 8)
+    assert plan.forecast is not None
+    assert len(plan.stages) >= 2
+    assert plan.gain_percent > 5
+    assert plan.forecast.load < 0.9
+
+
+@pytest.mark.parametrize(
+    ("instances", "budget_seconds"),
+    [
+        # Measured on a busy core: 3 ms and 0.15 s.
+        pytest.param(16, 0.05, id="16 instances within 50 ms"),
+        pytest.param(256, 2.0, id="256 instances within 2 s"),
+    ],
+)
+def test_a_plan_takes(azure_at: TrafficAt, instances: int, budget_seconds: float) -> None:
+    traffic = azure_at(20 * instances, 131072)
+    spent = []
+    for _ in range(3):
+        start = time.process_time()
+        solve(traffic, H100, instances)
+        spent.append(time.process_time() - start)
+    assert min(spent) < budget_seconds
