@@ -1,0 +1,105 @@
+"""Prebuilt pieces of server-sent events: a token's event is a join, not a JSON encoding."""
+
+import json
+from collections.abc import Iterable
+from typing import Final
+
+from e2e.engine_simulator.vocabulary import COMPLETE_TEXT, SIZE
+
+_SMALL: Final = 4096
+_CHUNK_HEADS: Final = [b"%x\r\n" % length for length in range(_SMALL)]
+ID_TEXT: Final = [b"%d" % number for number in range(SIZE)]
+DONE: Final = b"data: [DONE]\n\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+
+
+def json_text(text: str) -> bytes:
+    """The inside of a JSON string: raw UTF-8, only what JSON demands is escaped."""
+    return json.dumps(text, ensure_ascii=False)[1:-1].encode()
+
+
+JSON_TEXT: Final = [json_text(text) if text is not None else b"" for text in COMPLETE_TEXT]
+"""Of each id whose text is complete by itself."""
+
+
+def json_bytes(value: object) -> bytes:
+    """Compact JSON as the engine writes it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def ids_json(ids: Iterable[int]) -> bytes:
+    """A JSON list of ids."""
+    return b"[" + b",".join([ID_TEXT[number] for number in ids]) + b"]"
+
+
+def chunk(payload: bytes) -> bytes:
+    """`payload` as one chunk of a chunked HTTP body."""
+    length = len(payload)
+    head = _CHUNK_HEADS[length] if length < _SMALL else b"%x\r\n" % length
+    return head + payload + b"\r\n"
+
+
+class EventTemplate:
+    """The constant parts of a stream's events.
+
+    `data: ID OBJECT CREATED MODEL choices[{... text ... finish_reason ... token_ids ...}] usage`.
+    """
+
+    __slots__ = ("_after_reason", "_after_text", "_chat", "_head", "_open")
+
+    def __init__(self, *, chat: bool, identity: str, created: int, model: str) -> None:
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        fields = {"id": identity, "object": kind, "created": created, "model": model}
+        self._chat = chat
+        self._head = b"data: " + json_bytes(fields)[:-1] + b',"choices":['
+        text = b'"delta":{"content":"' if chat else b'"text":"'
+        self._open = self._head + b'{"index":0,' + text
+        self._after_text = (b'"}' if chat else b'"') + b',"logprobs":null,"finish_reason":'
+        self._after_reason = b"" if chat else b',"stop_reason":null,"prompt_token_ids":null'
+
+    def token(self, text: bytes, ids: bytes, usage: bytes) -> bytes:
+        """The chunk with the event of tokens in mid-stream; `text` is inside-of-JSON."""
+        payload = b"".join(
+            (
+                self._open, text, self._after_text, b"null", self._after_reason,
+                b',"token_ids":', ids, b"}]", usage, b"}\n\n",
+            )
+        )  # fmt: skip
+        return chunk(payload)
+
+    def special(
+        self,
+        text: bytes,
+        ids: bytes,
+        usage: bytes,
+        *,
+        finish: str | None,
+        stop_reason: int | str | None,
+        prompt_ids: bytes,
+    ) -> bytes:
+        """The chunk with the first or the last event of tokens."""
+        reason = json_bytes(finish)
+        if self._chat:
+            extra = b',"stop_reason":' + json_bytes(stop_reason) if finish else b""
+        else:
+            extra = b',"stop_reason":' + json_bytes(stop_reason)
+            extra += b',"prompt_token_ids":' + prompt_ids
+        payload = b"".join(
+            (
+                self._open, text, self._after_text, reason, extra,
+                b',"token_ids":', ids, b"}]", usage, b"}\n\n",
+            )
+        )  # fmt: skip
+        return chunk(payload)
+
+    def role(self, prompt_ids: bytes, usage: bytes) -> bytes:
+        """The chunk with the event that opens a chat answer."""
+        choice = b'{"index":0,"delta":{"role":"assistant","content":""}'
+        choice += b',"logprobs":null,"finish_reason":null}]'
+        return chunk(
+            b"".join((self._head, choice, b',"prompt_token_ids":', prompt_ids, usage, b"}\n\n"))
+        )
+
+    def usage(self, usage: bytes) -> bytes:
+        """The chunk with the event that only carries usage; no choices."""
+        return chunk(b"".join((self._head, b"]", usage, b"}\n\n")))
