@@ -1,0 +1,157 @@
+"""Load from inside the cluster: a pod that replays a trace and reports in JSON lines."""
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from e2e.harness.deadline import until
+from e2e.harness.kubectl import JsonObject, Kubectl
+
+Progress = Callable[[JsonObject], None]
+
+
+def unwatched(_record: JsonObject) -> None:
+    """A progress that nobody looks at."""
+
+
+class LoadFailed(RuntimeError):
+    """The load pod ended without a summary; the message holds its last words."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """What to replay. Rates in requests per second of wall time, durations in seconds."""
+
+    url: str
+    requests_per_second: float
+    duration: float
+    trace: str = "azure"
+    offset: float = 0.0
+    exclude_first: float = 0.0
+    seed: int = 1
+    model: str = "demo-model"
+    extra: tuple[str, ...] = ()
+
+    def arguments(self) -> list[str]:
+        return [
+            "--url", self.url, "--trace", self.trace, "--model", self.model,
+            "--requests-per-second", str(self.requests_per_second),
+            "--duration", str(self.duration), "--offset", str(self.offset),
+            "--exclude-first", str(self.exclude_first), "--seed", str(self.seed),
+            *self.extra,
+        ]  # fmt: skip
+
+
+def pod_manifest(name: str, image: str, options: LoadOptions) -> JsonObject:
+    """A pod, run once, that may run under the restricted Pod Security level."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": {"app.kubernetes.io/name": "cascade-load"}},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "terminationGracePeriodSeconds": 30,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 65532,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [
+                {
+                    "name": "load",
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["python3", "-m", "e2e.load"],
+                    "args": options.arguments(),
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }
+            ],
+        },
+    }
+
+
+@dataclass
+class RunningLoad:
+    """A load pod whose output is being read."""
+
+    kubectl: Kubectl
+    name: str
+    process: subprocess.Popen[str]
+
+    def records(self) -> Iterator[JsonObject]:
+        """The pod's records as they come, the summary last."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                record: JsonObject = json.loads(line)
+                yield record
+
+    def summary(self, progress: Progress = unwatched) -> JsonObject:
+        """Read to the end; the summary. Raises LoadFailed."""
+        found: JsonObject | None = None
+        for record in self.records():
+            if record.get("kind") == "summary":
+                found = record
+            else:
+                progress(record)
+        self.process.wait(timeout=30)
+        if found is None:
+            words = self.kubectl.run("logs", self.name, "--tail=20")
+            raise LoadFailed(f"load pod {self.name} ended without a summary:\n{words}")
+        return found
+
+    def stop(self) -> None:
+        """Ask the load to end now; it finishes what is in flight and prints its summary."""
+        self.kubectl.run(
+            "exec", self.name, "--", "python3", "-c",
+            "import os, signal; os.kill(1, signal.SIGTERM)",
+        )  # fmt: skip
+
+
+@contextmanager
+def running_load(
+    kubectl: Kubectl, name: str, image: str, options: LoadOptions
+) -> Iterator[RunningLoad]:
+    """Start a load pod and follow it; the pod is deleted at the end."""
+    kubectl.delete("pod", name)
+    kubectl.apply(pod_manifest(name, image, options))
+    until(
+        f"load pod {name} started",
+        lambda: kubectl.run("get", "pod", name, "-o", "jsonpath={.status.phase}") != "Pending",
+        seconds=90,
+        seen=lambda: kubectl.run("get", "pod", name, "-o", "wide"),
+    )
+    process = subprocess.Popen(
+        kubectl.command("logs", "--follow", name),
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        yield RunningLoad(kubectl, name, process)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+        if process.stdout is not None:
+            process.stdout.close()
+        kubectl.delete("pod", name, "--wait=false")
+
+
+def replay(
+    kubectl: Kubectl,
+    name: str,
+    image: str,
+    options: LoadOptions,
+    progress: Progress = unwatched,
+) -> dict[str, Any]:
+    """Run one load to its end; its summary."""
+    with running_load(kubectl, name, image, options) as load:
+        return load.summary(progress)

@@ -1,0 +1,43 @@
+"""The stage on which every story plays: one cluster, one release, a namespace for each story.
+
+`CASCADE_CLUSTER` chooses the provider (auto, current, kind, local).
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from e2e import cluster as clusters
+from e2e.harness.kubectl import Kubectl
+from e2e.harness.platform import SYSTEM_NAMESPACE, Platform
+
+
+def say(words: str) -> None:
+    """Progress of long steps, visible with `pytest -s`."""
+    print(words, flush=True)
+
+
+@pytest.fixture(scope="session")
+def platform() -> Platform:
+    """A cluster with the chart installed, both left running for the next run."""
+    requested = os.environ.get("CASCADE_CLUSTER", "auto")
+    choice = clusters.choose(None if requested == "auto" else requested)
+    cluster = clusters.up(choice, say)
+    return Platform.prepare(cluster, say)
+
+
+@pytest.fixture
+def namespace(platform: Platform) -> Iterator[Kubectl]:
+    """A namespace that enforces the restricted Pod Security level; deleted afterwards."""
+    name = f"story-{uuid.uuid4().hex[:8]}"
+    platform.create_namespace(name)
+    yield platform.kubectl.within(name)
+    platform.kubectl.run("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def operator(platform: Platform) -> Kubectl:
+    """kubectl in the namespace of the release."""
+    return platform.kubectl.within(SYSTEM_NAMESPACE)

@@ -1,0 +1,44 @@
+"""Words that the stories share."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+from e2e.harness.kubectl import JsonObject, Kubectl
+from e2e.harness.load import LoadOptions, RunningLoad, running_load
+from e2e.harness.platform import Platform
+from e2e.harness.service import Service, manifest
+
+QUICK_PLANNING: JsonObject = {
+    "intervalSeconds": 5,
+    "windowSeconds": 30,
+    "cooldownSeconds": 1,
+    "minGainPercent": 1,
+}
+"""Planning at the pace of a test; everything else as users have it."""
+
+
+def apply_service(kubectl: Kubectl, name: str, **spec: Any) -> Service:
+    """Apply a CascadeService of simulated GPUs that plans quickly."""
+    spec.setdefault("planning", QUICK_PLANNING)
+    kubectl.apply(manifest(name, **spec))
+    return Service(kubectl, name)
+
+
+def traffic(
+    platform: Platform, service: Service, *, rate: float, duration: float, offset: float = 0.0
+) -> AbstractContextManager[RunningLoad]:
+    """The Azure conversation trace at the front Service, from a pod in the cluster."""
+    return running_load(
+        service.kubectl,
+        f"load-{service.name}",
+        platform.images.engine_simulator,
+        LoadOptions(url=service.url, requests_per_second=rate, duration=duration, offset=offset),
+    )
+
+
+def assert_nothing_lost(summary: JsonObject) -> None:
+    """Every request that was sent completed, with exactly the tokens of an uncut stream."""
+    assert summary["requestsSent"] > 0
+    assert summary["requestsLost"] == 0, summary
+    assert summary["streamsWrong"] == 0, summary
+    assert summary["requestsCompleted"] == summary["requestsSent"], summary

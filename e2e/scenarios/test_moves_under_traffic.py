@@ -1,0 +1,38 @@
+"""Warm pods change stage while they serve, fifty times, and no client notices."""
+
+import pytest
+
+from e2e.harness.kubectl import Kubectl
+from e2e.harness.platform import Platform
+from e2e.harness.podwatch import PodWatch
+from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_lost, traffic
+
+pytestmark = pytest.mark.cluster
+
+MOVES = 50
+PARTITIONS = ([512], [512, 2048], [4096], [1024, 4096])
+"""Boundaries that a user sets by hand, one after the other: each change moves several pods."""
+
+
+def test_fifty_moves_keep_every_pod_and_every_stream(
+    platform: Platform, namespace: Kubectl
+) -> None:
+    service = apply_service(namespace, "moving", gpuCount=8)
+    service.wait_ready(instances=8)
+    before = {pod.uid: pod.restarts for pod in service.pods()}
+
+    with PodWatch(service) as watch, traffic(platform, service, rate=4, duration=600) as load:
+        turn = 0
+        while watch.moves < MOVES:
+            assert turn < 60, f"only {watch.moves} moves after {turn} changes of the boundaries"
+            boundaries = PARTITIONS[turn % len(PARTITIONS)]
+            service.patch(planning={**QUICK_PLANNING, "boundaries": boundaries})
+            service.wait_settled(seconds=90)
+            turn += 1
+        load.stop()
+        summary = load.summary()
+
+    assert_nothing_lost(summary)
+    assert (watch.lost, watch.restarted, watch.broken) == ([], [], False)
+    assert watch.most_bound == 8, "a surplus pod was bound to a node"
+    assert {pod.uid: pod.restarts for pod in service.pods()} == before

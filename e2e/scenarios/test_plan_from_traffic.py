@@ -1,0 +1,56 @@
+"""Traffic arrives, the operator reads it from Prometheus, and the pods form stages."""
+
+import pytest
+
+from e2e.harness.deadline import until
+from e2e.harness.kubectl import Kubectl
+from e2e.harness.platform import Platform
+from e2e.harness.podwatch import PodWatch
+from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_lost, traffic
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.mark.parametrize("boundaries", ["soft", "hard"])
+def test_traffic_becomes_a_plan_and_warm_pods_form_its_stages(
+    platform: Platform, namespace: Kubectl, boundaries: str
+) -> None:
+    service = apply_service(namespace, "planned", gpuCount=6, routing={"boundaries": boundaries})
+    service.wait_ready(instances=6)
+
+    with PodWatch(service) as watch, traffic(platform, service, rate=7.5, duration=60) as load:
+        until(
+            "a plan of at least two stages, all of them ready",
+            lambda: (view := service.view()).settled and len(view.plan_stages) >= 2,
+            seconds=75,
+            seen=lambda: service.view().status,
+        )
+        summary = load.summary()
+
+    assert_nothing_lost(summary)
+    assert summary["handovers"] > 0
+    assert watch.moves >= 1
+    assert (watch.lost, watch.restarted, watch.broken) == ([], [], False)
+    assert watch.most_bound == 6
+    view = service.view()
+    assert view.is_true("MetricsAvailable")
+    assert view.is_true("PlanApplied")
+
+
+def test_advisory_mode_plans_and_moves_nothing(platform: Platform, namespace: Kubectl) -> None:
+    service = apply_service(
+        namespace, "advised", gpuCount=4, planning={**QUICK_PLANNING, "mode": "Advisory"}
+    )
+    service.wait_ready(instances=4)
+
+    with PodWatch(service) as watch, traffic(platform, service, rate=5, duration=40) as load:
+        until(
+            "the advice is in the condition",
+            lambda: service.view().conditions.get("PlanApplied", {}).get("reason") == "Advisory",
+            seconds=60,
+            seen=lambda: service.view().conditions,
+        )
+        assert_nothing_lost(load.summary())
+
+    assert watch.moves == 0
+    assert len({pod.stage for pod in service.pods()}) == 1
