@@ -1,6 +1,7 @@
 """Compares an answer, as it comes in, with what it must be."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from e2e.load.workload import Kind, LoadRequest
 
 _HANDOVER_COMMENT = b": cascade handover"
+_HANDOVER_STAGES = re.compile(rb"stage (\d+)->(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class AnswerCheck:
 
     __slots__ = (
         "_buffer", "_chat", "_finish", "_id", "_ids_seen", "_request", "_roles", "_text_seen",
-        "_usage", "difference", "done", "error", "first_token", "handovers", "last_token",
+        "_usage", "difference", "done", "error", "first_token", "handovers", "handovers_up",
+        "last_token",
     )  # fmt: skip
 
     def __init__(self, request: LoadRequest) -> None:
@@ -38,6 +41,8 @@ class AnswerCheck:
         self.error: str | None = None
         self.done = False
         self.handovers = 0
+        self.handovers_up = 0
+        """Those that led to a stage of longer sequences: the request had outgrown its own."""
         self.first_token = 0.0
         """Clock time of the first event that brought a token, or 0."""
         self.last_token = 0.0
@@ -69,6 +74,7 @@ class AnswerCheck:
                 self._event(json.loads(line[6:]), now)
             elif line.startswith(_HANDOVER_COMMENT):
                 self.handovers += 1
+                self.handovers_up += _leads_up(line)
             elif line.rstrip() == b"data: [DONE]":
                 self.done = True
 
@@ -167,3 +173,9 @@ class AnswerCheck:
     def _differs(self, what: str, position: int, expected: object, received: object) -> None:
         if self.difference is None:
             self.difference = Difference(what, position, str(expected)[:120], str(received)[:120])
+
+
+def _leads_up(comment: bytes) -> bool:
+    """Whether a hand-over comment (`... stage A->B`) tells of a move to longer sequences."""
+    stages = _HANDOVER_STAGES.search(comment)
+    return stages is not None and int(stages[1]) < int(stages[2])

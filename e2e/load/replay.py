@@ -188,7 +188,7 @@ class _Replay:
             self._report.note_lost(request.index, request.kind, reason, reason)
         finally:
             if request.stream:
-                self._report.note_handovers(check.handovers)
+                self._report.note_handovers(check.handovers, check.handovers_up)
 
     async def _ask(self, request: LoadRequest, check: AnswerCheck, report: Report) -> Answer:
         """Send until the answer is not "busy"; a 200. Raises AnswerLost."""

@@ -62,6 +62,7 @@ class Report:
     skipped: int = 0
     """Requests of the trace that are longer than the model takes."""
     handovers: int = 0
+    handovers_up: int = 0
     handed_over: int = 0
     """Requests that were handed over at least once."""
     wrong: int = 0
@@ -101,9 +102,10 @@ class Report:
             example = {"request": index, "kind": kind, **asdict(difference)}
             self._wrong_examples.append(example)
 
-    def note_handovers(self, count: int) -> None:
-        """One request was handed over `count` times."""
+    def note_handovers(self, count: int, up: int = 0) -> None:
+        """One request was handed over `count` times, `up` of them to a stage of longer ones."""
         self.handovers += count
+        self.handovers_up += up
         self.handed_over += count > 0
 
     def progress(self, elapsed: float) -> JsonObject:
@@ -138,6 +140,7 @@ class Report:
             "streamsWrong": self.wrong,
             "wrongExamples": self._wrong_examples,
             "handovers": self.handovers,
+            "handoversToLongerStages": self.handovers_up,
             "handedOverRequests": self.handed_over,
             "retries": self.retries,
             "requestsMeasured": len(measured),

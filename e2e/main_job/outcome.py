@@ -68,7 +68,9 @@ class Outcome:
                 len(self.stages) < 2
             ),
             "no warm pod was moved": self.pods_moved < 1,
-            "no request was handed over": self.total("handovers") < 1,
+            "no request that outgrew its stage was handed over": (
+                self.total("handoversToLongerStages") < 1
+            ),
             "no request completed": self.total("requestsCompleted") < 1,
         }
         return [words for words, failed in checks.items() if failed] + list(self.problems)
@@ -87,6 +89,7 @@ class Outcome:
             "requestsCompleted": self.total("requestsCompleted"),
             "requestsLost": self.total("requestsLost"),
             "handovers": self.total("handovers"),
+            "handoversToLongerStages": self.total("handoversToLongerStages"),
             "streamsWrong": self.total("streamsWrong"),
             "latencyBefore": self.before.latency,
             "latencyAfter": self.after.latency,

@@ -45,6 +45,7 @@ def _integrity(outcome: Outcome) -> RenderableType:
         ("requests completed", str(outcome.total("requestsCompleted"))),
         ("requests lost", str(outcome.total("requestsLost"))),
         ("hand-overs between engines", str(outcome.total("handovers"))),
+        ("of these, to longer stages", str(outcome.total("handoversToLongerStages"))),
         (
             "streams compared / wrong",
             f"{outcome.total('streamsCompared')} / {outcome.total('streamsWrong')}",

@@ -28,7 +28,7 @@ def test_traffic_becomes_a_plan_and_warm_pods_form_its_stages(
         summary = load.summary()
 
     assert_nothing_lost(summary)
-    assert summary["handovers"] > 0
+    assert summary["handoversToLongerStages"] > 0
     assert watch.moves >= 1
     assert (watch.lost, watch.restarted, watch.broken) == ([], [], False)
     assert watch.most_bound == 6

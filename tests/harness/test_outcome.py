@@ -19,6 +19,7 @@ def phase(name: str, **counts: int) -> Phase:
             "streamsCompared": 9,
             "streamsWrong": 0,
             "handovers": 1,
+            "handoversToLongerStages": 1,
             **counts,
             "latency": dict.fromkeys(("ttft", "tpot", "e2e"), figures),
         },
@@ -37,12 +38,14 @@ GOOD = Outcome(
     pods_moved=2,
     pods_restarted=0,
     move_seconds=1.0,
-    before=phase("before", handovers=0),
+    before=phase("before", handovers=0, handoversToLongerStages=0),
     moving=phase("moving"),
     after=phase("after"),
     minutes=3.0,
     load={"requestsPerSecond": 9.0, "seconds": 40.0},
 )
+
+NO_HANDOVER = {"handoversToLongerStages": 0}
 
 FAILURES: dict[str, tuple[Outcome, str]] = {
     "a lost request": (replace(GOOD, after=phase("after", requestsLost=1)), "1 requests were lost"),
@@ -51,8 +54,8 @@ FAILURES: dict[str, tuple[Outcome, str]] = {
     "one stage only": (replace(GOOD, plan={"stages": [stage(0)]}), "1 stage(s)"),
     "no move": (replace(GOOD, pods_moved=0), "no warm pod was moved"),
     "no hand-over": (
-        replace(GOOD, moving=phase("m", handovers=0), after=phase("a", handovers=0)),
-        "no request was handed over",
+        replace(GOOD, **dict.fromkeys(("before", "moving", "after"), phase("x", **NO_HANDOVER))),
+        "no request that outgrew its stage was handed over",
     ),
     "something the watch saw": (replace(GOOD, problems=("9 pods were bound",)), "9 pods"),
 }

@@ -151,10 +151,10 @@ def test_hand_overs_are_counted_and_other_comments_are_not() -> None:
     request = REQUESTS[False]
     head, tail = body_of(events_of(request)[:5]), body_of(events_of(request)[5:])
     comments = (
-        b": keep-alive\n\n: cascade handover 1 stage 0->1\n\n: cascade handover 2 stage 1->2\n\n"
+        b": keep-alive\n\n: cascade handover 1 stage 0->1\n\n: cascade handover 2 stage 1->1\n\n"
     )
     check = checked(request, head.removesuffix(sse.DONE) + comments + tail)
-    assert check.handovers == 2
+    assert (check.handovers, check.handovers_up) == (2, 1)
     assert check.difference is None
 
 
