@@ -1,0 +1,5 @@
+"""`python -m cascade_router`."""
+
+from cascade_router.main import main
+
+main()

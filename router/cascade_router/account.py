@@ -1,0 +1,106 @@
+"""What is counted about one request: its times, its tokens, and the changes of instance."""
+
+from dataclasses import dataclass
+
+from cascade_router.metrics import HandoverOutcome, Metrics, Outcome, RescueOutcome
+
+
+@dataclass(slots=True)
+class _Change:
+    """A change of instance that is not complete until the new leg brings a token."""
+
+    left_at: float
+    rescue: bool
+
+
+class RequestAccount:
+    """Times are seconds of one clock. Opened with a request, closed exactly once."""
+
+    def __init__(self, metrics: Metrics, now: float) -> None:
+        self._metrics = metrics
+        self._started_at = now
+        self._first_at: float | None = None
+        self._last_at = now
+        self._tokens_at_first = 0
+        self._decoded_to: int | None = None
+        self._change: _Change | None = None
+        self._closed = False
+        self.stage: int | None = None
+        """The stage at which the request entered."""
+        metrics.request_started()
+
+    def first_tokens(self, now: float, tokens: int) -> None:
+        """A leg brought its first tokens; the answer has `tokens` of them now."""
+        self._last_at = now
+        if self._first_at is None:
+            self._first_at = now
+            self._tokens_at_first = tokens
+        if self._change is not None:
+            self._complete_change(now)
+
+    def last_tokens(self, at: float | None) -> None:
+        """A leg is over; its last tokens came then, if it brought any."""
+        if at is not None:
+            self._last_at = at
+
+    def decoded(self, prompt_tokens: int, tokens: int) -> None:
+        """Count what was decoded since the last call by the length of the sequence."""
+        start = prompt_tokens if self._decoded_to is None else self._decoded_to
+        end = prompt_tokens + tokens
+        if end > start:
+            self._metrics.decoded(start, end)
+            self._decoded_to = end
+
+    def handed_over(self) -> None:
+        """The sequence left its instance for another one."""
+        self._change = _Change(self._last_at, rescue=False)
+
+    def rescue_begun(self) -> None:
+        """The sequence goes on elsewhere because its instance was lost."""
+        self._change = _Change(self._last_at, rescue=True)
+
+    def rescue_failed(self) -> None:
+        """The sequence cannot go on."""
+        self._change = None
+        self._metrics.rescued(RescueOutcome.FAILED)
+
+    def change_failed(self, outcome: HandoverOutcome) -> bool:
+        """The new instance did not bring a token; whether that was a hand-over."""
+        change, self._change = self._change, None
+        if change is None or change.rescue:
+            return False
+        self._metrics.handover(outcome)
+        return True
+
+    def overtaken(self) -> None:
+        """The request ended while a hand-over was being prepared."""
+        self._metrics.handover(HandoverOutcome.CANCELLED)
+
+    def close(self, outcome: Outcome, prompt_tokens: int | None, tokens: int, now: float) -> None:
+        """The request ended. Harmless when called again."""
+        if self._closed:
+            return
+        self._closed = True
+        self.change_failed(HandoverOutcome.CANCELLED)
+        if prompt_tokens is not None:
+            self.decoded(prompt_tokens, tokens)
+        first, after = self._first_at, tokens - self._tokens_at_first
+        self._metrics.request_finished(
+            outcome,
+            prompt_tokens,
+            None if prompt_tokens is None else prompt_tokens + tokens,
+            self.stage,
+            None if first is None else first - self._started_at,
+            None if first is None or after < 1 else (self._last_at - first) / after,
+            now - self._started_at,
+        )
+
+    def _complete_change(self, now: float) -> None:
+        change, self._change = self._change, None
+        if change is None:
+            return
+        if change.rescue:
+            self._metrics.rescued(RescueOutcome.COMPLETED)
+        else:
+            self._metrics.handover(HandoverOutcome.COMPLETED)
+            self._metrics.handover_gap(now - change.left_at)

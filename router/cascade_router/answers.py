@@ -1,0 +1,139 @@
+"""Answers that are passed on as they come: unstreamed ones and pinned streams.
+
+They are counted, never cut. What both kinds of answer tell the session stands in `Progress`.
+"""
+
+from typing import Protocol
+
+from cascade_router import sse
+from cascade_router.request import Generation
+from cascade_router.resumable import ResumableStream
+
+_TAIL_BYTES = 4096
+
+
+class Answer(Protocol):
+    """The client's answer, made of one leg or several: bytes of legs in, bytes for the client out.
+
+    `prompt_tokens` is None until it is known exactly; `tokens` counts what was generated.
+    """
+
+    prompt_tokens: int | None
+    tokens: int
+    started: bool
+    """Whether the client got any part of the body."""
+    complete: bool
+    """Whether the answer has ended as it should."""
+    cut: bool
+    """Whether the place to leave the leg is reached."""
+    lost: str | None
+    """Why the engine gave the answer up, if it said so."""
+
+    @property
+    def joinable(self) -> bool:
+        """Whether text is held until a seam is joined, and there is enough to join it."""
+
+    @property
+    def resumable(self) -> bool:
+        """Whether another leg can go on from here."""
+
+    def begin_leg(self) -> None:
+        """A new leg begins."""
+
+    def settle(self) -> None:
+        """A leg is over too early: make the end of what is there a place to go on from."""
+
+    def feed(self, data: bytes) -> bytes:
+        """One read of a leg's body; what the client gets for it."""
+
+    def close(self) -> bytes:
+        """The leg's body has ended as HTTP; what the client still gets."""
+
+
+class WholeAnswer:
+    """One JSON body. It passes untouched; its end is searched for the usage."""
+
+    cut = False
+    lost: str | None = None
+    joinable = False
+    resumable = False
+
+    def __init__(self) -> None:
+        self.prompt_tokens: int | None = None
+        self.tokens = 0
+        self.started = False
+        self.complete = False
+        self._tail = b""
+
+    def begin_leg(self) -> None:
+        self._tail = b""
+
+    def settle(self) -> None:
+        """It can only be run again."""
+
+    def feed(self, data: bytes) -> bytes:
+        self.started = self.started or bool(data)
+        self._tail = (self._tail + data)[-_TAIL_BYTES:]
+        return data
+
+    def close(self) -> bytes:
+        self.complete = True
+        usage = sse.usage_of(self._tail)
+        if usage is not None:
+            self.prompt_tokens, self.tokens = usage
+        return b""
+
+
+class PinnedStream:
+    """Events that pass untouched. Tokens are counted by their events, corrected by the usage."""
+
+    cut = False
+    lost: str | None = None
+    joinable = False
+    resumable = False
+
+    def __init__(self, event_limit: int) -> None:
+        self._event_limit = event_limit
+        self.prompt_tokens: int | None = None
+        self.tokens = 0
+        self.started = False
+        self.complete = False
+        self._splitter = sse.EventSplitter(event_limit)
+
+    def begin_leg(self) -> None:
+        self._splitter = sse.EventSplitter(self._event_limit)
+
+    def settle(self) -> None:
+        """It can only be run again, as long as the client has seen nothing."""
+
+    def feed(self, data: bytes) -> bytes:
+        events = self._splitter.feed(data)
+        for event in events:
+            if event == sse.DONE_EVENT:
+                self.complete = True
+            elif b'"choices":[]' in event:
+                usage = sse.usage_of(event)
+                if usage is not None:
+                    self.prompt_tokens, self.tokens = usage
+            else:
+                self.tokens += sse.count_tokens(event)
+        passed = b"".join(events)
+        self.started = self.started or bool(passed)
+        return passed
+
+    def close(self) -> bytes:
+        return b""
+
+
+def new_answer(request: Generation, event_limit: int) -> Answer:
+    """The answer that a request of this kind gets."""
+    if not request.streamed:
+        return WholeAnswer()
+    if request.pin is not None:
+        return PinnedStream(event_limit)
+    return ResumableStream(
+        chat=request.is_chat,
+        wants_ids=request.wants_ids,
+        wants_usage=request.wants_usage,
+        event_limit=event_limit,
+    )

@@ -1,0 +1,67 @@
+"""What a client is told about where its request runs, and about failure."""
+
+from cascade_policy import names
+from cascade_policy.pins import Pin
+from cascade_router.errors import UPSTREAM, RequestError, error_events
+from cascade_router.http1 import EVENT_STREAM, JSON
+from cascade_router.legs import Refused
+from cascade_router.membership import Member
+from cascade_router.metrics import Outcome
+from cascade_router.request import Generation
+from cascade_router.server import ClientConnection
+
+_BY_REQUEST = ("x-request-id",)
+
+
+def begin(
+    client: ClientConnection,
+    request: Generation,
+    member: Member,
+    pin: Pin | None,
+    headers: dict[str, str],
+) -> None:
+    """The head of an answer, once an instance has accepted the request."""
+    kind = headers.get("content-type", EVENT_STREAM if request.streamed else JSON)
+    head = [("content-type", kind)]
+    if request.streamed:
+        head.append(("cache-control", "no-cache"))
+    head.append((names.HEADER_STAGE, str(member.stage)))
+    head.append((names.HEADER_INSTANCE, member.name))
+    if pin is not None:
+        head.append((names.HEADER_PINNED, pin.value))
+        # Nothing that is pinned is ever handed over; how often others will be is not known yet.
+        head.append((names.HEADER_HANDOVERS, "0"))
+    head += [(name, headers[name]) for name in _BY_REQUEST if name in headers]
+    length = headers.get("content-length", "")
+    known = int(length) if length.isdigit() and not request.streamed else None
+    client.begin(200, head, known)
+
+
+def pass_error(client: ClientConnection, refused: Refused) -> Outcome:
+    """An engine's own error answer, as it came."""
+    headers = [
+        (name, refused.headers[name]) for name in ("retry-after",) if name in refused.headers
+    ]
+    kind = refused.headers.get("content-type", JSON)
+    client.respond(refused.status, refused.body, headers, kind)
+    return Outcome.REJECTED if refused.status < 500 else Outcome.FAILED
+
+
+def refusal(refused: Refused) -> RequestError:
+    """An engine's refusal as an error of ours."""
+    return RequestError(refused.status, UPSTREAM, "the engine refused the request")
+
+
+def broken(why: str) -> RequestError:
+    """The request cannot be continued."""
+    return RequestError(502, UPSTREAM, f"the request could not be completed: {why}")
+
+
+def in_band(error: RequestError) -> bytes:
+    """An error inside a stream whose head is sent."""
+    return error_events(error.status, error.kind, error.message)
+
+
+def trace(number: int, source: int, target: int) -> bytes:
+    """A comment that OpenAI clients pass over."""
+    return b": cascade handover %d stage %d->%d\n\n" % (number, source, target)

@@ -1,0 +1,105 @@
+"""Limits and timeouts of everything that this sidecar listens to or calls, each with its reason."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+MAX_CONNECTIONS: Final = 8192
+"""Clients and peers together; one HTTP/1.1 connection per stream."""
+MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+"""A prompt of a million ids is about 8 MB of JSON."""
+MAX_AHEAD_BYTES: Final = 256 * 1024
+"""Pipelined bytes kept while an answer is under way."""
+MAX_EVENT_BYTES: Final = 2 * 1024 * 1024
+"""The first event of a stream carries all prompt ids: 128k of them are about 1 MB."""
+EVENT_BYTES_PER_TOKEN: Final = 12
+"""Longer contexts need longer first events: at most 10 digits, a comma, and slack."""
+MAX_ERROR_BYTES: Final = 64 * 1024
+"""Body of an error answer that is kept to be passed on."""
+MAX_FETCH_BYTES: Final = 64 * 1024 * 1024
+"""Body of a control answer: `/tokenize` of a long prompt returns all its ids."""
+WRITE_HIGH_BYTES: Final = 128 * 1024
+"""Bytes that wait for a slow client before its upstream is paused."""
+
+HEAD_SECONDS: Final = 20.0
+"""From the first byte of a request to the end of its head."""
+BODY_STALL_SECONDS: Final = 30.0
+KEEP_ALIVE_SECONDS: Final = 75.0
+"""An idle connection of a client or a peer; peers reuse theirs for less than half of it."""
+CLIENT_STALL_SECONDS: Final = 300.0
+"""A client that reads nothing for so long is gone; its engine's memory is not."""
+CONNECT_SECONDS: Final = 2.0
+ENGINE_REUSE_SECONDS: Final = 3.0
+"""vLLM closes idle connections after 5 s and does not say so."""
+PEER_REUSE_SECONDS: Final = 30.0
+USER_TIMEOUT_MS: Final = 10_000
+"""TCP_USER_TIMEOUT towards peers: a node that is gone is noticed although nothing is refused."""
+SWEEP_SECONDS: Final = 1.0
+"""One timer looks after all timeouts: no timer per connection or event."""
+
+RETRY_AFTER_SECONDS: Final = 1
+MAX_ASKED: Final = 16
+"""Instances of the own stage that are asked for a bid; sampled beyond that."""
+NEIGHBOURS_ASKED: Final = 2
+"""Instances asked in each neighbouring stage (soft boundaries)."""
+MAX_GREETED: Final = 64
+"""Instances that are asked for their load as soon as they are seen."""
+RESCUES: Final = 3
+"""Legs of one stream that may fail before it is given up."""
+REPLACE_SECONDS: Final = 10.0
+"""How long a stream that has lost its instance waits for any instance to be ready."""
+REPLACE_POLL_SECONDS: Final = 0.1
+RESCUE_RENEWED_TOKENS: Final = 64
+"""Tokens after which a stream has proved that it can go on, and its failures are forgotten."""
+WHOLE_ANSWER_SECONDS: Final = 3600.0
+"""Silence allowed for an unstreamed answer: it says nothing before it is complete."""
+CLEAN_POINT_TOKENS: Final = 16
+"""How long a hand-over waits for a clean point before it makes one by `/detokenize`."""
+REVIEW_AGE_SECONDS: Final = 0.25
+"""Load older than this is asked for again before running sequences are reviewed."""
+PROPAGATION_SECONDS: Final = 2.0
+"""After SIGTERM, how long requests may still arrive from fronts that have not heard of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The waits that depend on the machine, in seconds; the rest of the limits are constants."""
+
+    bid_deadline: float = 0.005
+    """The slowest of all asked is added to every TTFT; the last known load stands in for it."""
+    stream_idle: float = 30.0
+    """Silence between two events after which an engine counts as lost."""
+    first_byte: float = 120.0
+    """Least wait for the first event; the predicted wait for the prefill comes on top."""
+    tokenize: float = 0.25
+    """Wait for an exact prompt length; the estimate stands in."""
+    propagation: float = PROPAGATION_SECONDS
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Timing":
+        """Read CASCADE_BID_DEADLINE_MS, CASCADE_STREAM_IDLE_SECONDS and
+        CASCADE_FIRST_BYTE_SECONDS; missing ones keep their defaults.
+
+        Raises ValueError naming the variable that is not a positive number.
+        """
+        default = cls()
+        return cls(
+            bid_deadline=_positive(env, "CASCADE_BID_DEADLINE_MS", default.bid_deadline * 1000)
+            / 1000,
+            stream_idle=_positive(env, "CASCADE_STREAM_IDLE_SECONDS", default.stream_idle),
+            first_byte=_positive(env, "CASCADE_FIRST_BYTE_SECONDS", default.first_byte),
+        )
+
+
+def _positive(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < 86_400:
+        raise ValueError(f"{name} must be a number above 0, not {text!r}")
+    return value

@@ -1,0 +1,160 @@
+"""A generation request as its front understands it, and the bodies of its legs.
+
+Bodies are spliced, not re-encoded: what the client wrote reaches the engine byte for byte, and the
+ids of a long prompt are never turned into Python numbers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from cascade_policy.accounting import CHAT_PATH, COMPLETIONS_PATH, Budget, budget
+from cascade_policy.pins import REFUSED_HEADERS, Pin, pin_reason, refused_fields
+from cascade_router import sse
+from cascade_router.errors import INVALID_REQUEST, RequestError
+from cascade_router.http1 import Request
+
+HEADER_TRACE: Final = "x-cascade-trace"
+GENERATION_PATHS: Final = frozenset({COMPLETIONS_PATH, CHAT_PATH})
+
+_PASSED_ON: Final = (
+    *("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "logit_bias"),
+    *("allowed_token_ids", "stop_token_ids", "ignore_eos", "skip_special_tokens"),
+    *("spaces_between_special_tokens", "include_stop_str_in_output", "cache_salt", "priority"),
+    *("user", "model", "seed"),
+)
+"""Fields that every leg carries as the client wrote them."""
+
+_fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_value = msgspec.json.Decoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a client asked for."""
+
+    path: str
+    raw: Mapping[str, bytes]
+    """Each field of the body as the client wrote it."""
+    values: Mapping[str, Any]
+    """The fields decoded; of a long list of ids only its ends."""
+    body: bytes
+    prompt_ids: bytes | None
+    """The inside of the list, where the client gave ids."""
+    streamed: bool
+    wants_ids: bool
+    wants_usage: bool
+    wants_trace: bool
+    pin: Pin | None
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it came to the chat endpoint."""
+        return self.path == CHAT_PATH
+
+    def budget(self, prompt_length: int, max_length: int) -> Budget:
+        """The client's limits on output tokens."""
+        return budget(self.path, self.values, prompt_length, max_length)
+
+    def output_limit(self) -> int | None:
+        """The client's own limit on output tokens, if it gave one."""
+        chat_limit = self.values.get("max_completion_tokens") if self.is_chat else None
+        limit = self.values.get("max_tokens") if chat_limit is None else chat_limit
+        if limit is None and not self.is_chat:
+            return self.budget(0, 1 << 40).max_tokens
+        return limit if isinstance(limit, int) and not isinstance(limit, bool) else None
+
+    def first_leg(self) -> bytes:
+        """The client's body; where the request can be handed over, with a wish for token ids."""
+        if self.pin is not None or self.wants_ids:
+            return self.body
+        # The last of doubled members counts, so this one overrides an explicit false or null.
+        return self.body.rstrip()[:-1].rstrip() + b',"return_token_ids":true}'
+
+    def next_leg(self, ids: bytes, limits: Budget) -> bytes:
+        """A completions body that resumes after `ids` (the inside of a list: prompt and output)."""
+        parts = [b'{"prompt":[', ids, b'],"stream":true,"return_token_ids":true']
+        if self.wants_usage:
+            parts.append(b',"stream_options":{"include_usage":true}')
+        parts.append(b',"max_tokens":%d' % limits.max_tokens)
+        if limits.min_tokens:
+            parts.append(b',"min_tokens":%d' % limits.min_tokens)
+        for name in _PASSED_ON:
+            value = self.raw.get(name)
+            if value is not None:
+                parts.append(b',"%b":%b' % (name.encode(), value))
+        parts.append(b"}")
+        return b"".join(parts)
+
+
+def parse(request: Request, handoff_enabled: bool = True) -> Generation:
+    """Read a generation request. Raises RequestError for what no engine should see."""
+    _refuse_headers(request.headers)
+    raw = _read_fields(request.body)
+    values, prompt_ids = _decode(raw)
+    _refuse_fields(values)
+    streamed = values.get("stream") is True
+    pin = pin_reason(request.path, values)
+    if pin is None and not handoff_enabled:
+        pin = Pin.DISABLED
+    options = values.get("stream_options")
+    return Generation(
+        path=request.path,
+        raw=raw,
+        values=values,
+        body=request.body,
+        prompt_ids=prompt_ids,
+        streamed=streamed,
+        wants_ids=values.get("return_token_ids") is True,
+        wants_usage=isinstance(options, Mapping) and options.get("include_usage") is True,
+        wants_trace=request.headers.get(HEADER_TRACE) == "1",
+        pin=pin,
+    )
+
+
+def _read_fields(body: bytes) -> dict[str, bytes]:
+    try:
+        return {name: bytes(raw) for name, raw in _fields.decode(body).items()}
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise RequestError(
+            400, INVALID_REQUEST, f"the body must be a JSON object: {error}"
+        ) from None
+
+
+def _decode(raw: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes | None]:
+    """The fields' values, and the inside of the prompt where it is a list of ids."""
+    values: dict[str, Any] = {}
+    prompt_ids = None
+    for name, value in raw.items():
+        if name == "prompt" and _is_id_list(value):
+            prompt_ids = value.strip()[1:-1]
+            ends = b"[%b,%b]" % (prompt_ids.partition(b",")[0], sse.tail_ids(prompt_ids, 1))
+            values[name] = _value.decode(ends)
+        else:
+            values[name] = _value.decode(value)
+    return values, prompt_ids
+
+
+def _is_id_list(raw: bytes) -> bool:
+    head = raw[:64].lstrip()
+    return head.startswith(b"[") and head[1:].lstrip()[:1].isdigit() and b"[" not in raw[1:]
+
+
+def _refuse_headers(headers: Mapping[str, str]) -> None:
+    for name in REFUSED_HEADERS:
+        if name in headers:
+            raise RequestError(
+                400, INVALID_REQUEST, f"the header {name} is not accepted; send without it"
+            )
+
+
+def _refuse_fields(values: Mapping[str, Any]) -> None:
+    refused = refused_fields(values)
+    if refused:
+        raise RequestError(
+            400,
+            INVALID_REQUEST,
+            f"{', '.join(refused)} cannot be set by clients; send the request without it",
+        )

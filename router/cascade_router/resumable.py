@@ -1,0 +1,392 @@
+"""A stream that can be continued on another engine: what the client has, and what it still gets.
+
+Owns the token ids of the whole sequence, the clean point up to which text and ids agree, and the
+shape of the client's chunks over all legs. Knows nothing of sockets and instances: bytes in, bytes
+out.
+
+A *clean point* is the end of a chunk with exactly one id and text that is complete: there the text
+of a leg that resumes after these ids joins without loss. Elsewhere the engine may hold back bytes
+of a character, and a leg that starts there is of no use for its text; such a seam is joined with
+the help of a detokeniser (see `held`).
+"""
+
+from typing import Final
+
+import msgspec
+
+from cascade_policy.accounting import usage
+from cascade_policy.pins import Pin
+from cascade_router import sse
+from cascade_router.held import HeldEvents, Seam
+from cascade_router.usual import UsualEvent
+
+ANCHOR_IDS: Final = 32
+"""Ids before a clean point that give the detokeniser its context: byte-level and SentencePiece
+vocabularies alike settle within a few."""
+
+_CHOICES: Final = b',"choices":['
+_CHAT_TEXT: Final = b'"content":"'
+_COMPLETION_TEXT: Final = b'"text":"'
+_QUOTE: Final = 0x22
+_LOST_REASONS: Final = (b'"abort"', b'"error"')
+
+
+class ResumableStream:
+    """The front's view of one stream over all its legs."""
+
+    __slots__ = (
+        "_clean",
+        "_event_limit",
+        "_held",
+        "_identity",
+        "_ids_shown",
+        "_leave_at",
+        "_shown",
+        "_splitter",
+        "_usual",
+        "chat",
+        "complete",
+        "cut",
+        "generated",
+        "leg",
+        "lost",
+        "pin",
+        "prompt",
+        "prompt_tokens",
+        "started",
+        "tokens",
+        "wants_ids",
+        "wants_usage",
+    )
+
+    def __init__(self, *, chat: bool, wants_ids: bool, wants_usage: bool, event_limit: int) -> None:
+        self.chat = chat
+        self.wants_ids = wants_ids
+        self.wants_usage = wants_usage
+        self._event_limit = event_limit
+        self._splitter = sse.EventSplitter(event_limit)
+        self._identity = b""
+        self._leave_at: int | None = None
+        self._usual: UsualEvent | None = None
+        # Bytes of `generated` and tokens at the last clean point; texts and ids shown since.
+        self._clean = (0, 0)
+        self._shown: list[bytes] = []
+        self._ids_shown = False
+        self._held: HeldEvents | None = None
+        self.prompt: bytes | None = None
+        """The prompt's ids, inside of a JSON list; None until the first event has told them."""
+        self.prompt_tokens: int | None = None
+        self.generated = bytearray()
+        self.tokens = 0
+        self.leg = 0
+        self.pin: Pin | None = None
+        """Set when the answer turns out not to be resumable."""
+        self.started = False
+        self.complete = False
+        self.cut = False
+        """The place to leave this leg is reached; what it sends from here on is not wanted."""
+        self.lost: str | None = None
+        """Why the engine gave this stream up, if it said so in the stream."""
+
+    # Legs ------------------------------------------------------------------------------------
+
+    @property
+    def resumable(self) -> bool:
+        """Whether another leg can go on from here."""
+        return self.prompt is not None and self.pin is None and not self.complete
+
+    def begin_leg(self) -> None:
+        """A new leg begins; after a loss, call `settle` first. The first leg may be begun again
+        as long as the client has seen nothing."""
+        self._splitter = sse.EventSplitter(self._event_limit)
+        self._leave_at = None
+        self._usual = None
+        self.cut = False
+        self.lost = None
+        if self.started:
+            self.leg += 1
+        else:
+            self.prompt = None
+            self.prompt_tokens = None
+            self.generated.clear()
+            self.tokens = 0
+            self._clean = (0, 0)
+
+    def settle(self) -> None:
+        """Make the end of the sequence a place to resume at: drop ids that the client knows
+        nothing of, or prepare a seam."""
+        if not self.resumable:
+            return
+        self._held = None
+        bytes_clean, tokens_clean = self._clean
+        if tokens_clean == self.tokens:
+            return
+        if self._shown or self._ids_shown:
+            self._held = HeldEvents()
+            return
+        del self.generated[bytes_clean:]
+        self.tokens = tokens_clean
+
+    def ids(self) -> bytes:
+        """Prompt and output as the inside of a JSON list: the prompt of the next leg."""
+        prompt = self.prompt or b""
+        if not self.generated:
+            return prompt
+        generated = bytes(self.generated)
+        return prompt + b"," + generated if prompt else generated
+
+    def leave(self, within: int) -> None:
+        """Cut this leg at the next clean point, or after `within` more tokens without one."""
+        self._leave_at = self.tokens + within
+
+    def stay(self) -> None:
+        """Do not cut this leg after all."""
+        self._leave_at = None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the next clean point is awaited."""
+        return self._leave_at is not None
+
+    # Bytes -----------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> bytes:
+        """One read of a leg's body; what the client gets for it. Raises EventTooLarge."""
+        usual = self._usual
+        if usual is not None and not self._splitter.rest:
+            # Most reads are one usual event, whole.
+            parts = usual.split(data)
+            if parts is not None and b"\n\n" not in parts[0]:
+                self._take_usual(parts[1])
+                return usual.out(*parts)
+        events = self._splitter.feed(data)
+        if self._held is not None:
+            self._held.add(events)
+            return b""
+        return self._pass(events)
+
+    def close(self) -> bytes:
+        """The leg's body has ended."""
+        return b""
+
+    def finish_by_length(self) -> bytes:
+        """The end of a stream that reached its limit in a leg that could not say so."""
+        choice = (
+            b'{"index":0,"delta":{"content":""}' if self.chat else b'{"index":0,"text":""'
+        ) + b',"logprobs":null,"finish_reason":"length","stop_reason":null}'
+        event = self._identity + _CHOICES + choice + b"]}\n\n"
+        self.complete = True
+        return event + (self._usage_event() if self.wants_usage else b"") + sse.DONE_EVENT
+
+    def _pass(self, events: list[bytes]) -> bytes:
+        ending = self._leave_at is not None and sse.DONE_EVENT in events
+        if ending:
+            self._leave_at = None  # The rest of the answer is here: there is nothing to move.
+        out = []
+        for event in events:
+            piece = self._event(event)
+            if piece:
+                out.append(piece)
+            if self.cut or self.lost is not None:
+                break
+        if not out:
+            return b""
+        self.started = True
+        return out[0] if len(out) == 1 else b"".join(out)
+
+    def _event(self, event: bytes) -> bytes:
+        usual = self._usual
+        if usual is not None and (parts := usual.split(event)) is not None:
+            self._take_usual(parts[1])
+            return usual.out(*parts)
+        return self._any_event(event)
+
+    def _any_event(self, event: bytes) -> bytes:
+        if not sse.is_compact(event):
+            event = sse.normalised(event)
+        if self.prompt is None or self.leg:
+            event = self._take_prompt(event)
+        member, first, end = sse.token_ids(event)
+        if member < 0:
+            return self._event_without_ids(event)
+        ids = event[first:end]
+        finished = sse.FINISHED in event
+        if finished and sse.finish_of(event) in _LOST_REASONS:
+            self.lost = "the engine gave the request up"
+            return b""
+        has_text = self._has_text(event)
+        self._take_ids(event, ids, has_text, finished)
+        if not (has_text or finished or self.wants_ids or self.pin is not None):
+            return b""
+        if self.leg:
+            out = self._rewrap(event, ids, (member, end + 1))
+        else:
+            out = event if self.wants_ids else event[:member] + event[end + 1 :]
+        if self._clean[1] == self.tokens > 1 and self._usual is None and self.pin is None:
+            self._usual = UsualEvent.learn(event, out, self.chat and not self.leg, self.chat)
+        return out
+
+    def _take_usual(self, number: bytes) -> None:
+        """Keep the id of a usual event: a clean point."""
+        self.generated += b","
+        self.generated += number
+        self.tokens += 1
+        self._clean = (len(self.generated), self.tokens)
+        if self._shown or self._ids_shown:
+            self._shown.clear()
+            self._ids_shown = False
+        if self._leave_at is not None:
+            self.cut = True
+
+    def _take_ids(self, event: bytes, ids: bytes, has_text: bool, finished: bool) -> None:
+        """Keep the ids, and note whether text and ids agree after them."""
+        count = sse.count_ids(ids)
+        if count:
+            if self.tokens:
+                self.generated += b","
+            self.generated += ids
+            self.tokens += count
+        if (
+            count == 1
+            and has_text
+            and not finished
+            and sse.REPLACEMENT not in event
+            and sse.REPLACEMENT_ESCAPED not in event
+        ):
+            self._clean = (len(self.generated), self.tokens)
+            self._ids_shown = False
+            if self._shown:
+                self._shown.clear()
+            if self._leave_at is not None:
+                self.cut = True
+            return
+        if has_text:
+            self._shown.append(self._raw_text(event))
+        if count and self.wants_ids:
+            self._ids_shown = True
+        if self._leave_at is not None and self.tokens >= self._leave_at and not finished:
+            self.cut = True
+
+    def _event_without_ids(self, event: bytes) -> bytes:
+        if event == sse.DONE_EVENT:
+            self.complete = True
+            return event
+        if event.startswith(b'data: {"error"'):
+            self.lost = "the engine reported an error"
+            return b""
+        if b'"choices":[]' in event:
+            if not self.leg:
+                return event
+            return self._usage_event() if self.wants_usage else b""
+        if self._has_text(event) or b'"role":' not in event:
+            self._look_for_parsers(event)
+            if sse.FINISHED not in event and self._has_text(event):
+                self.tokens += 1
+                if self.pin is None:
+                    self.pin = Pin.NO_IDS
+        return event if not self.leg or event.startswith(b":") else b""
+
+    def _look_for_parsers(self, event: bytes) -> None:
+        if self.chat and self.pin is None and event.startswith(b"data: {"):
+            self.pin = Pin.PARSER if sse.has_foreign_parts(event) else None
+
+    def _take_prompt(self, event: bytes) -> bytes:
+        """Keep the prompt's ids and the identity of the answer; hide the ids from a client that
+        did not ask for them, and the ones that a later leg repeats."""
+        start, first, end = sse.prompt_ids(event)
+        if start < 0:
+            return event
+        if self.prompt is None:
+            self.prompt = event[first:end]
+            self.prompt_tokens = sse.count_ids(self.prompt)
+            self._identity = event[: event.find(_CHOICES)]
+        elif self.wants_ids and not self.chat:
+            return event[:start] + b',"prompt_token_ids":null' + event[end + 1 :]
+        elif not self.leg:
+            return event
+        if self.wants_ids and not self.leg:
+            return event
+        return event[:start] + event[end + 1 :]
+
+    def _has_text(self, event: bytes) -> bool:
+        key = _CHAT_TEXT if self.chat and not self.leg else _COMPLETION_TEXT
+        at = event.find(key)
+        if key is _CHAT_TEXT and (b'"reasoning' in event or b'"tool_calls"' in event):
+            self._look_for_parsers(event)
+        return at >= 0 and event[at + len(key)] != _QUOTE
+
+    def _raw_text(self, event: bytes) -> bytes:
+        return sse.content_of(event) if self.chat and not self.leg else sse.text_of(event)
+
+    # Later legs ------------------------------------------------------------------------------
+
+    def _rewrap(self, event: bytes, ids: bytes, member: tuple[int, int]) -> bytes:
+        """A later leg's chunk in the shape of the first one's."""
+        if self.chat:
+            return self._chat_chunk(sse.text_of(event), event, ids)
+        start, end = member
+        choices = event.find(_CHOICES)
+        if self.wants_ids:
+            return self._identity + event[choices:]
+        return self._identity + event[choices:start] + event[end:]
+
+    def _chat_chunk(self, text: bytes, event: bytes, ids: bytes) -> bytes:
+        finish = sse.finish_of(event)
+        parts = [
+            self._identity,
+            b',"choices":[{"index":0,"delta":{"content":',
+            text,
+            b'},"logprobs":null,"finish_reason":',
+            finish,
+        ]
+        if finish != b"null":
+            parts += (b',"stop_reason":', sse.stop_reason_of(event))
+        if self.wants_ids:
+            parts += (b',"token_ids":[', ids, b"]")
+        parts.append(b"}]}\n\n")
+        return b"".join(parts)
+
+    def _usage_event(self) -> bytes:
+        counted = msgspec.json.encode(usage(self.prompt_tokens or 0, self.tokens))
+        return self._identity + b',"choices":[],"usage":' + counted + b"}\n\n"
+
+    # Seams -----------------------------------------------------------------------------------
+
+    @property
+    def joinable(self) -> bool:
+        """Whether text is held until a seam is joined, and there is enough to join it."""
+        return self._held is not None and self._held.joinable
+
+    def seam(self) -> Seam | None:
+        """What to ask the detokeniser, as soon as the new leg has brought text."""
+        if self._held is None or not self._held.joinable:
+            return None
+        tail = sse.tail_ids(bytes(self.generated[: self._clean[0]]), ANCHOR_IDS)
+        missing = ANCHOR_IDS - sse.count_ids(tail)
+        before = sse.tail_ids(self.prompt or b"", missing) if missing > 0 else b""
+        unclean = bytes(self.generated[self._clean[0] :]).lstrip(b",")
+        anchor = b",".join(part for part in (before, tail) if part)
+        ids = (anchor, unclean, *self._held.ids())
+        return Seam(anchor, b",".join(part for part in ids if part))
+
+    def join(self, anchor_text: str, whole_text: str) -> bytes:
+        """Join the seam: the client gets what it has not seen of the text, then what was held.
+
+        The texts are the detokeniser's answers to `seam()`. Sets `lost` if they contradict what
+        the client has been shown.
+        """
+        held = self._held
+        if held is None:
+            return b""
+        shown = "".join(msgspec.json.decode(raw, type=str) for raw in self._shown)
+        new = whole_text[len(anchor_text) :].rstrip("\ufffd")
+        if not (whole_text.startswith(anchor_text) and new.startswith(shown)):
+            self.lost = "the text at the seam cannot be joined"
+            return b""
+        joined, rest = held.joined(msgspec.json.encode(new[len(shown) :]))
+        self._held = None
+        out = self._pass([joined])
+        self._shown.clear()
+        self._ids_shown = False
+        self._clean = (len(self.generated), self.tokens)
+        return out + (b"" if self.cut or self.lost else self._pass(rest))

@@ -1,0 +1,57 @@
+"""Joins a seam that no clean point could be found for, with the detokeniser of an engine."""
+
+import asyncio
+
+import msgspec
+
+from cascade_router.answers import Answer
+from cascade_router.calls import fetch
+from cascade_router.legs import Leg
+from cascade_router.request import Generation
+from cascade_router.resumable import ResumableStream
+from cascade_router.tools import Tools
+from cascade_router.upstream import Unreachable
+
+DETOKENIZE_PATH = "/detokenize"
+DETOKENIZE_SECONDS = 5.0
+
+
+class _Detokenized(msgspec.Struct):
+    """What is read of the answer of `/detokenize`."""
+
+    prompt: str
+
+
+async def join(answer: Answer, leg: Leg, request: Generation, tools: Tools) -> None:
+    """Ask for the text around the seam and let the paused leg go on.
+
+    Raises Unreachable when there is no usable answer: the leg is lost then.
+    """
+    seam = answer.seam() if isinstance(answer, ResumableStream) else None
+    if seam is None or not isinstance(answer, ResumableStream):
+        return
+    anchor, whole = await asyncio.gather(
+        _detokenize(seam.anchor, leg, request, tools), _detokenize(seam.ids, leg, request, tools)
+    )
+    before = answer.tokens
+    out = answer.join(anchor, whole)
+    leg.joined(out, answer.tokens - before)
+
+
+async def _detokenize(ids: bytes, leg: Leg, request: Generation, tools: Tools) -> str:
+    if not ids:
+        return ""
+    model = request.raw.get("model")
+    fields = b"" if model is None else b'"model":' + model + b","
+    member = leg.placement.member
+    call = tools.peers.control(
+        member, "POST", DETOKENIZE_PATH, b"{" + fields + b'"tokens":[' + ids + b"]}"
+    )
+    address = tools.peers.address(member)
+    status, _, body = await fetch(tools.pool, address, call, DETOKENIZE_SECONDS)
+    if status != 200:
+        raise Unreachable(f"{DETOKENIZE_PATH} answered with status {status}")
+    try:
+        return msgspec.json.decode(body, type=_Detokenized).prompt
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        raise Unreachable(f"{DETOKENIZE_PATH} gave an answer that cannot be read") from None

@@ -1,0 +1,135 @@
+"""One sidecar, wired: its server, its engine, its peers, and its leaving."""
+
+import asyncio
+import contextlib
+import logging
+import random
+
+from cascade_router import limits
+from cascade_router.bans import Bans
+from cascade_router.config import Config, join_address
+from cascade_router.dispatch import Dispatcher
+from cascade_router.front import Front
+from cascade_router.handover import Mover
+from cascade_router.measure import LengthGauge
+from cascade_router.membership import View
+from cascade_router.metrics import Metrics
+from cascade_router.own_engine import OwnEngine
+from cascade_router.peers import Peers
+from cascade_router.pool import Pool
+from cascade_router.server import ClientConnection, Connections
+from cascade_router.tools import Tools
+
+BACKLOG = 4096
+
+_log = logging.getLogger(__name__)
+
+
+class Sidecar:
+    """Serves until it is stopped. Feed it views with `use`."""
+
+    def __init__(self, config: Config, timing: limits.Timing | None = None) -> None:
+        self._config = config
+        self._timing = timing or limits.Timing()
+        loop = asyncio.get_running_loop()
+        engine = join_address(config.engine_host, config.engine_port)
+        pool, peers = Pool(loop, engine), Peers(config, engine, loop)
+        own, bans = OwnEngine(pool, engine, loop), Bans()
+        dispatcher = Dispatcher(
+            loop, pool, peers, own, bans, self._timing.bid_deadline, random.random
+        )
+        self.tools = Tools(
+            loop=loop,
+            pool=pool,
+            peers=peers,
+            own=own,
+            bans=bans,
+            dispatcher=dispatcher,
+            mover=Mover(dispatcher),
+            gauge=LengthGauge(pool, peers, self._timing.tokenize),
+            metrics=Metrics(config.namespace, config.service),
+            timing=self._timing,
+        )
+        self.front = Front(self.tools)
+        self.connections = Connections()
+        self._server: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def use(self, view: View) -> None:
+        """Work with a new view of the service."""
+        tools = self.tools
+        tools.dispatcher.use(view)
+        if view.stage_map is not None:
+            tools.own.use(view.stage_map)
+            tools.metrics.set_max_length(view.stage_map.max_length)
+        for session in list(tools.sessions):
+            session.view_changed()
+        tools.dispatcher.greet()
+
+    async def start(self) -> None:
+        """Listen, and begin to look after timeouts and the engine."""
+        loop, config = self.tools.loop, self._config
+        self._server = await loop.create_server(
+            lambda: ClientConnection(self.front.handle, self.connections, loop),
+            config.listen_host,
+            config.listen_port,
+            backlog=BACKLOG,
+        )
+        self._tasks = [
+            loop.create_task(self.tools.own.watch()),
+            loop.create_task(self._sweep()),
+        ]
+        _log.info("listening on %s:%d", config.listen_host, config.listen_port)
+
+    async def drain(self) -> None:
+        """Leave: tell everybody, let what runs end, at most for the configured grace."""
+        end = self.tools.loop.time() + self._config.drain_seconds
+        self._stop_being_ready()
+        await asyncio.sleep(min(self._timing.propagation, self._config.drain_seconds))
+        self._stop_listening()
+        await self._wait_for_streams(end)
+
+    async def stop(self) -> None:
+        """Break off what is left."""
+        self._stop_listening()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        for connection in list(self.connections.open):
+            connection.hang_up()
+        self.tools.pool.close()
+
+    def _stop_being_ready(self) -> None:
+        _log.info("leaving: not ready from now on")
+        self.front.draining = True
+        self.connections.draining = True
+
+    def _stop_listening(self) -> None:
+        self.front.closed = True
+        if self._server is not None:
+            self._server.close()
+        self.connections.close_idle()
+
+    async def _wait_for_streams(self, end: float) -> None:
+        try:
+            async with asyncio.timeout_at(end):
+                await self.connections.quiet()
+        except TimeoutError:
+            busy = self.connections.busy()
+            _log.warning("leaving with %d streams cut off: the grace period is over", busy)
+        else:
+            _log.info("leaving: nothing runs here any more")
+
+    async def _sweep(self) -> None:
+        """The one timer behind all timeouts."""
+        tools = self.tools
+        while True:
+            await asyncio.sleep(limits.SWEEP_SECONDS)
+            now = tools.loop.time()
+            self.connections.sweep(now)
+            tools.pool.sweep(now)
+            tools.dispatcher.sweep(now)
+            for session in list(tools.sessions):
+                session.sweep(now)

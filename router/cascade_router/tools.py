@@ -1,0 +1,62 @@
+"""What the sessions of one sidecar share."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cascade_router import limits
+from cascade_router.bans import Bans
+from cascade_router.dispatch import Dispatcher
+from cascade_router.handover import Mover
+from cascade_router.measure import LengthGauge
+from cascade_router.metrics import Metrics
+from cascade_router.own_engine import OwnEngine
+from cascade_router.peers import Peers
+from cascade_router.pool import Pool
+
+DEFAULT_SLICE_TOKENS = 64
+
+
+class Running(Protocol):
+    """A session, as far as the sidecar looks after it."""
+
+    def view_changed(self) -> None:
+        """Stages may have other ranges, and instances other stages."""
+
+    def sweep(self, now: float) -> None:
+        """Called about once a second."""
+
+
+@dataclass(slots=True)
+class Tools:
+    """One set per sidecar, made by its wiring."""
+
+    loop: asyncio.AbstractEventLoop
+    pool: Pool
+    peers: Peers
+    own: OwnEngine
+    bans: Bans
+    dispatcher: Dispatcher
+    mover: Mover
+    gauge: LengthGauge
+    metrics: Metrics
+    timing: limits.Timing
+    sessions: set[Running] = field(default_factory=set)
+
+    @property
+    def event_limit(self) -> int:
+        """Largest event of a stream, in bytes: the first one holds all ids of the prompt."""
+        stage_map = self.dispatcher.view.stage_map
+        longest = 0 if stage_map is None else stage_map.max_length
+        return max(limits.MAX_EVENT_BYTES, limits.EVENT_BYTES_PER_TOKEN * longest)
+
+    @property
+    def slice_tokens(self) -> int:
+        """Tokens between two reviews of a sequence that has outgrown its stage."""
+        stage_map = self.dispatcher.view.stage_map
+        return DEFAULT_SLICE_TOKENS if stage_map is None else stage_map.handoff.slice_tokens
+
+    def prefill_seconds(self, length: int) -> float:
+        """Patience with a prompt of `length` tokens: ten times its prefill alone."""
+        stage_map = self.dispatcher.view.stage_map
+        return 0.0 if stage_map is None else stage_map.engine.prefill_ms(length) / 100

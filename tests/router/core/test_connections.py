@@ -1,0 +1,334 @@
+"""HTTP at both ends: limits, reuse, backpressure, and connections that close."""
+
+import asyncio
+import contextlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cascade_router import limits
+from cascade_router.membership import Member, View
+from e2e.engine_simulator.next_token import expected_output
+from tests.router.core.cluster import (
+    MODEL,
+    PATIENT,
+    Received,
+    cluster,
+    light_client,
+    lone_sidecar,
+    stage_map,
+    stream,
+    until,
+)
+from tests.router.core.loop import on_uvloop
+from tests.router.core.scripted import STREAM_HEAD, Connection, scripted_engine
+from tests.router.core.test_sse import completion
+
+BODY = json.dumps(
+    {"model": MODEL, "prompt": [5, 6], "max_tokens": 5, "stream": True, "ignore_eos": True}
+).encode()
+REQUEST = (
+    b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(BODY) + BODY
+)
+
+
+async def send_raw(url: str, data: bytes) -> bytes:
+    """Send bytes and read until the router closes the connection."""
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        writer.write(data)
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+CASES = [
+    pytest.param(b"nonsense\r\n\r\n", b"400", id="no HTTP"),
+    pytest.param(
+        b"GET / HTTP/1.1\r\nx: " + b"y" * (limits.MAX_HEAD_BYTES + 1) + b"\r\n\r\n",
+        b"431", id="a head that is too large",
+    ),
+    pytest.param(
+        b"POST /v1/completions HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n",
+        b"413", id="a body that is announced too large",
+    ),
+    pytest.param(
+        b"POST / HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"400", id="two lengths of one body",
+    ),
+    pytest.param(
+        b"GET /health HTTP/1.1\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        b"400", id="an upgrade",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "status"), CASES)
+@on_uvloop
+async def test_what_cannot_be_read_is_refused_and_the_connection_closed(
+    tmp_path: Path, data: bytes, status: bytes
+) -> None:
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        answer = await send_raw(service[0].url, data)
+        assert answer.split(b" ")[1] == status
+        assert b"connection: close" in answer
+        assert b'"error"' in answer
+
+
+@on_uvloop
+async def test_a_chunked_body_that_grows_too_large_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_BODY_BYTES", 1000)
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        head = b"POST /v1/completions HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n"
+        answer = await send_raw(service[0].url, head + b"3f0\r\n" + b"x" * 1008 + b"\r\n")
+        assert answer.split(b" ")[1] == b"413"
+
+
+@on_uvloop
+async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        last = b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n"
+        models = b"GET /v1/models HTTP/1.1\r\n\r\n"
+        answer = await send_raw(service[0].url, REQUEST + models + REQUEST + last)
+        statuses = answer.count(b"HTTP/1.1 200 OK")
+        assert (statuses, answer.count(b"data: [DONE]")) == (4, 2)
+        assert answer.index(b"data: [DONE]") < answer.index(b'"object":"list"')
+        assert answer.endswith(b'{"status":"ok"}')
+        await service.settle()
+
+
+@on_uvloop
+async def test_an_http_1_0_client_gets_a_body_that_ends_with_the_connection(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        answer = await send_raw(service[0].url, REQUEST.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        head, _, body = answer.partition(b"\r\n\r\n")
+        assert b"transfer-encoding" not in head
+        assert body.startswith(b"data: ")
+        assert body.endswith(b"data: [DONE]\n\n")
+
+
+@on_uvloop
+async def test_a_client_that_waits_for_continue_gets_it(tmp_path: Path) -> None:
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        request = REQUEST.replace(
+            b"host: x", b"host: x\r\nconnection: close\r\nexpect: 100-continue"
+        )
+        answer = await send_raw(service[0].url, request)
+        assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
+
+
+@on_uvloop
+async def test_slow_heads_and_idle_connections_are_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(limits, "BODY_STALL_SECONDS", 0.1)
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        slow_head = send_raw(service[0].url, b"GET /health HTTP/1.1\r\n")
+        slow_body = send_raw(service[0].url, REQUEST[:-5])
+        idle = send_raw(service[0].url, b"GET /health HTTP/1.1\r\n\r\n")
+        answers = await asyncio.gather(slow_head, slow_body, idle)
+        assert [answer.split(b" ")[1] for answer in answers] == [b"408", b"408", b"200"]
+
+
+@on_uvloop
+async def test_too_many_connections_are_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        monkeypatch.setattr(limits, "MAX_CONNECTIONS", 0)
+        answer = await send_raw(service[0].url, b"")
+        assert answer.startswith(b"HTTP/1.1 503 ")
+
+
+@on_uvloop
+async def test_a_kept_connection_that_the_engine_closed_is_replaced(tmp_path: Path) -> None:
+    """The engine closes its idle connection when the next request arrives on it, unread."""
+    reset: list[int] = []
+
+    async def script(connection: Connection, _path: str, _body: bytes) -> None:
+        if connection.requests > 1 and not reset:
+            reset.append(connection.number)
+            connection.reset()
+            return
+        connection.send(STREAM_HEAD)
+        connection.send_chunk(completion("a", [1], "length", prompt=[5]) + b"data: [DONE]\n\n")
+        connection.send(b"0\r\n\r\n")
+
+    async with (
+        scripted_engine(script) as engine,
+        lone_sidecar(tmp_path, engine.port) as (sidecar, url),
+    ):
+        body = {"prompt": [5], "max_tokens": 5}
+        for _ in range(3):
+            got = await stream(url, "/v1/completions", body)
+            assert (got.text, got.done) == ("a", True)
+        assert len(reset) == 1
+        assert not sidecar.tools.bans.banned("127.0.0.1:0", 0.0)
+
+
+@on_uvloop
+async def test_a_first_event_of_a_megabyte_passes(tmp_path: Path) -> None:
+    prompt = [100_000 + number % 10_000 for number in range(150_000)]
+
+    async def script(connection: Connection, _path: str, body: bytes) -> None:
+        assert json.loads(body)["prompt"] == prompt
+        connection.send(STREAM_HEAD)
+        connection.send_chunk(completion("a", [1], prompt=prompt))
+        connection.send_chunk(completion("b", [2], "length") + b"data: [DONE]\n\n")
+        connection.send(b"0\r\n\r\n")
+
+    async with (
+        scripted_engine(script) as engine,
+        lone_sidecar(tmp_path, engine.port) as (_, url),
+    ):
+        got = await stream(url, "/v1/completions", {"prompt": prompt, "max_tokens": 2})
+        assert (got.text, got.errors) == ("ab", [])
+        assert len(got.raw) < 1000
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["one hop", "two hops"])
+@on_uvloop
+async def test_a_client_that_does_not_read_stops_its_engine_from_being_read(
+    tmp_path: Path, own: bool
+) -> None:
+    """Memory stays bounded, nothing is lost, and a client that leaves is noticed all the same."""
+    pieces = 400
+    stalled: list[Connection] = []
+
+    async def script(connection: Connection, _path: str, _body: bytes) -> None:
+        connection.send(STREAM_HEAD)
+        for number in range(pieces):
+            event = completion("x" * 65536, [number], prompt=None if number else [5])
+            connection.send_chunk(event)
+        connection.send_chunk(b"data: [DONE]\n\n")
+        connection.send(b"0\r\n\r\n")
+        stalled.append(connection)
+
+    async with (
+        scripted_engine(script) as engine,
+        lone_sidecar(tmp_path, engine.port) as (near, url),
+        lone_sidecar(tmp_path, engine.port) as (far, far_url),
+    ):
+        target = Member("pod-0", far_url.removeprefix("http://"), 0)
+        near.use(View(stage_map(), (replace_address(target, url) if own else target,), 0))
+        connections = near.connections
+        for leaves in (True, False):
+            stalled.clear()
+            host, port = url.removeprefix("http://").split(":")
+            reader, writer = await asyncio.open_connection(host, int(port), limit=4096)
+            writer.write(REQUEST)
+            await until(lambda: any(c.slow for c in connections.open), "the front notices")
+            await until(lambda: bool(stalled), "the engine has said everything")
+            waiting = stalled[0].writer.transport.get_write_buffer_size()
+            assert waiting > 10_000_000, "most of it waits in the engine"
+            if leaves:
+                writer.close()
+                await until(lambda: connections.busy() == 0, "the front notices that it left")
+                await until(lambda: stalled[0].writer.transport.is_closing(), "so does the engine")
+                continue
+            answer = bytearray()
+            while not answer.endswith(b"0\r\n\r\n"):
+                answer += await reader.read(1 << 20)
+            writer.close()
+            assert answer.count(b"x" * 65536) == pieces
+        await until(lambda: near.connections.busy() + far.connections.busy() == 0, "all is over")
+        assert near.tools.own.load().sequences == far.tools.own.load().sequences == 0
+
+
+def replace_address(member: Member, url: str) -> Member:
+    """The same member behind another sidecar."""
+    return replace(member, address=url.removeprefix("http://"))
+
+
+@on_uvloop
+async def test_a_storm_of_clients_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with cluster(tmp_path, [0, 0, 1], stage_map(60)) as service:
+
+        async def one(number: int) -> None:
+            """Some are read to the end, some leave early, some are wrong."""
+            body = {"prompt": [9] * (1 + number % 70), "max_tokens": 80, "ignore_eos": True}
+            if number % 5 == 1:
+                body["max_tokens"] = 0
+            if number % 5 == 2:
+                body["stop"] = ["never"]
+
+            def leave(got: Received) -> None:
+                """Every third client leaves after some events."""
+                if number % 3 == 0 and len(got.events) > number % 17:
+                    raise TimeoutError
+
+            url = service[number % 3].url
+            with contextlib.suppress(TimeoutError):
+                await stream(url, "/v1/completions", body, on_event=leave)
+
+        for instance in service.instances:
+            instance.engine.faults.reset_after_tokens = 17
+            instance.engine.faults.reset_times = 10
+        await asyncio.gather(*(one(number) for number in range(150)))
+        await service.settle()
+        assert service.metric("cascade_requests_in_flight") == 0
+        for outcome in ("completed", "cancelled", "rejected"):
+            assert service.metric("cascade_requests_total", outcome=outcome) > 0
+        assert service.metric("cascade_rescues_total", outcome="completed") > 0
+
+
+@on_uvloop
+async def test_leaving_lets_streams_end_and_turns_new_requests_away(tmp_path: Path) -> None:
+    timing = replace(PATIENT, propagation=0.2)
+    async with cluster(tmp_path, [0, 0], stage_map(), timing=timing) as service:
+        want = expected_output([5, 6], 600, ignore_eos=True)
+        body = {"prompt": [5, 6], "max_tokens": 600, "ignore_eos": True}
+        fronted = asyncio.create_task(stream(service[0].url, "/v1/completions", body))
+        others = [
+            asyncio.create_task(stream(service[1].url, "/v1/completions", body)) for _ in range(4)
+        ]
+        await until(
+            lambda: all(instance.engine.batch.running for instance in service.instances),
+            "both engines have work",
+        )
+        leaving = asyncio.create_task(service[0].sidecar.drain())
+        async with light_client() as client:
+            ready = await client.get(service[0].url + "/ready")
+            assert (ready.status_code, ready.headers["connection"]) == (503, "close")
+            late = await stream(service[0].url, "/v1/completions", {**body, "max_tokens": 1})
+            assert late.done
+        for task in (fronted, *others):
+            assert (await task).text == want.text
+        await leaving
+        with pytest.raises(OSError, match=r"refused|closed|111"):
+            await send_raw(service[0].url, b"GET /health HTTP/1.1\r\n\r\n")
+        service.publish(without=[service[0]])
+        got = await stream(service[1].url, "/v1/completions", body)
+        assert got.text == want.text
+
+
+@on_uvloop
+async def test_leaving_ends_at_the_grace_limit(tmp_path: Path) -> None:
+    async def script(connection: Connection, _path: str, _body: bytes) -> None:
+        connection.send(STREAM_HEAD)
+        connection.send_chunk(completion("a", [1], prompt=[5]))
+
+    async with (
+        scripted_engine(script) as engine,
+        lone_sidecar(tmp_path, engine.port) as (sidecar, url),
+    ):
+        sidecar._config = replace(sidecar._config, drain_seconds=0.3)
+        endless = asyncio.create_task(
+            stream(url, "/v1/completions", {"prompt": [5], "max_tokens": 5})
+        )
+        await until(lambda: sidecar.connections.busy() == 1, "the stream runs")
+        async with asyncio.timeout(5):
+            await sidecar.drain()
+        assert sidecar.connections.busy() == 1
+        await sidecar.stop()
+        await asyncio.wait([endless])

@@ -1,0 +1,131 @@
+"""Who is asked, who answers in time, and what a target makes of a price that is old."""
+
+import asyncio
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from cascade_policy.load import IDLE
+from cascade_policy.stage_map import Boundaries
+from cascade_router.hop import sign
+from cascade_router.peers import BID_PATH
+from e2e.engine_simulator.next_token import expected_output
+from tests.router.core.cluster import (
+    FAST,
+    MODEL,
+    PATIENT,
+    cluster,
+    light_client,
+    stage_map,
+    stream,
+    until,
+)
+from tests.router.core.loop import on_uvloop
+
+KEY = b"0123456789abcdef0123456789abcdef"
+
+
+def signed(path: str) -> dict[str, str]:
+    """The header of a sidecar of the same service."""
+    return {"x-cascade-hop": sign(KEY, path, time.time(), "test")}
+
+
+@on_uvloop
+async def test_a_bid_tells_the_load_and_the_book_is_exact(tmp_path: Path) -> None:
+    async with cluster(tmp_path, [0, 1], stage_map(3000)) as service, light_client() as client:
+        body = {"prompt": [7] * 50, "max_tokens": 3000, "ignore_eos": True}
+        tasks = [
+            asyncio.create_task(stream(service[number % 2].url, "/v1/completions", body))
+            for number in range(6)
+        ]
+        await until(lambda: len(service[0].engine.batch.running) == 6, "all six run")
+        batch = service[0].engine.batch
+        await until(lambda: min(s.generated for s in batch.running) > 20, "they decode")
+        service[0].engine.faults.hang = True
+        own = service[0].sidecar.tools.own
+        await until(
+            lambda: own.load().kv_tokens == sum(s.length for s in batch.running),
+            "the book holds what the engine holds, for both hops",
+        )
+        response = await client.get(service[0].url + BID_PATH, headers=signed(BID_PATH))
+        lengths = [sequence.length for sequence in batch.running]
+        load = response.json()
+        assert (load["b"], load["s"]) == (6, sum(lengths))
+        assert load["s2"] == sum(length * length for length in lengths)
+        service[0].engine.faults.hang = False
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await service.settle()
+
+
+@on_uvloop
+async def test_a_price_that_has_risen_is_asked_again(tmp_path: Path) -> None:
+    slow = {**FAST, "perSequenceMs": 5.0}
+    plan = stage_map(3000, engine=replace(stage_map().engine, per_sequence_ms=5.0))
+    timing = replace(PATIENT, bid_deadline=1e-6)
+    async with cluster(tmp_path, [1, 0], plan, timing=timing, coefficients=slow) as service:
+        front, target = service[0].sidecar, service[1]
+        bookings = [target.sidecar.tools.own.book(500) for _ in range(40)]
+        front.tools.dispatcher.heard(target.member.address, IDLE)
+        body = {"prompt": [5, 6], "max_tokens": 20, "ignore_eos": True}
+        got = await stream(service[0].url, "/v1/completions", body)
+        assert got.text == expected_output([5, 6], 20, ignore_eos=True).text
+        assert got.headers["x-cascade-instance"] == target.name
+        async with light_client() as client:
+            response = await client.post(
+                target.url + "/v1/completions",
+                json={"model": MODEL, **body},
+                headers={**signed("/v1/completions"), "x-cascade-dispatch": "2;20;1.0"},
+            )
+        assert (response.status_code, response.headers["x-cascade-rebid"]) == (409, "1")
+        for booking in bookings:
+            booking.finish(front.tools.loop.time())
+        await service.settle()
+
+
+@on_uvloop
+async def test_a_full_stage_overflows_to_its_neighbour_where_boundaries_are_soft(
+    tmp_path: Path,
+) -> None:
+    plan = stage_map(1000, boundaries=Boundaries.SOFT)
+    async with cluster(tmp_path, [0, 1], plan) as service:
+        full = [service[0].sidecar.tools.own.book(10) for _ in range(512)]
+        body = {"prompt": [5, 6], "max_tokens": 5}
+        got = await stream(service[1].url, "/v1/completions", body)
+        assert got.headers["x-cascade-stage"] == "1"
+        assert service.metric("cascade_out_of_stage_dispatches_total") == 1
+        for booking in full:
+            booking.finish(service[0].sidecar.tools.loop.time())
+        got = await stream(service[1].url, "/v1/completions", body)
+        assert got.headers["x-cascade-stage"] == "0"
+
+
+@on_uvloop
+async def test_an_instance_that_left_is_not_chosen_any_more(tmp_path: Path) -> None:
+    async with cluster(tmp_path, [0, 0, 1], stage_map(1000)) as service:
+        service.publish(without=[service[0]])
+        body = {"prompt": [5, 6], "max_tokens": 2}
+        for _ in range(5):
+            got = await stream(service[2].url, "/v1/completions", body)
+            assert got.headers["x-cascade-instance"] == "pod-1"
+
+
+@on_uvloop
+async def test_a_relabelled_instance_serves_its_new_stage_and_keeps_what_runs(
+    tmp_path: Path,
+) -> None:
+    async with cluster(tmp_path, [0, 0, 1], stage_map(100)) as service:
+        body = {"prompt": [5, 6], "max_tokens": 300, "ignore_eos": True}
+        want = expected_output([5, 6], 300, ignore_eos=True)
+        running = [
+            asyncio.create_task(stream(service[2].url, "/v1/completions", body)) for _ in range(6)
+        ]
+        await until(lambda: bool(service[0].engine.batch.running), "the first one has work")
+        service[0].stage = 1
+        service.publish()
+        got = await stream(service[2].url, "/v1/completions", {**body, "max_tokens": 1})
+        assert got.headers["x-cascade-instance"] == "pod-1"
+        for task in running:
+            assert (await task).text == want.text
+        await service.settle()
