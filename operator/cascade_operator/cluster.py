@@ -1,0 +1,203 @@
+"""The API server, as the operator uses it: raw JSON, explicit field managers, bounded requests.
+
+Every write goes through the client that `main` hands out, which refuses to write when this
+process may no longer be the leader.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import quote, urlencode
+
+import aiohttp
+from kubernetes.aio.client import ApiClient
+
+from cascade_operator.kinds import Kind
+
+Json = Mapping[str, Any]
+
+REQUEST_SECONDS: Final = 8.0
+"""Shorter than the renew deadline of the Lease: no write of an old leader outlives it."""
+_PAGE: Final = 500
+_CONCURRENCY: Final = 16
+
+
+class ClusterError(Exception):
+    """The API server could not be reached, or answered with a failure; `status` 0 is no answer."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{status} {reason}: {message}" if status else message)
+        self.status = status
+        self.reason = reason
+        self.message = message
+
+    @property
+    def conflict(self) -> bool:
+        """Whether the object is not, or no longer, what the write was meant for."""
+        return self.status == 409
+
+    @property
+    def gone(self) -> bool:
+        """Whether the object does not exist."""
+        return self.status == 404
+
+    @property
+    def namespace_ends(self) -> bool:
+        """Whether nothing can be created any more, because the namespace is being deleted."""
+        return self.status == 403 and "because it is being terminated" in self.message
+
+    @property
+    def refused(self) -> bool:
+        """Whether the same request would be refused again: it is malformed or forbidden."""
+        return self.status in (400, 403, 413, 422)
+
+
+class NotLeader(Exception):
+    """This process may not write: it no longer holds the Lease, or cannot be sure that it does."""
+
+
+class ClusterApi(Protocol):
+    """What the shell needs of a cluster. All methods raise ClusterError; writes NotLeader too."""
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        """One object, None if there is none."""
+
+    async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Json]:
+        """All objects with these labels, as the API server has them now."""
+
+    async def create(self, kind: Kind, namespace: str, manifest: Json) -> Json:
+        """Create an object; a conflict if it exists."""
+
+    async def apply(self, kind: Kind, namespace: str, manifest: Json, manager: str) -> Json:
+        """Server-side apply, by force: what it names is ours."""
+
+    async def apply_status(self, kind: Kind, namespace: str, manifest: Json, manager: str) -> Json:
+        """Server-side apply of the status alone."""
+
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Json, manager: str) -> Json:
+        """Strategic-merge patch; uid and resourceVersion in its metadata are preconditions."""
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, uid: str, resource_version: str | None = None
+    ) -> None:
+        """Delete exactly this object in the background; an absent one is fine."""
+
+
+class Cluster:
+    """ClusterApi over the connection pool of `kubernetes.aio`."""
+
+    def __init__(self, client: ApiClient, may_write: Callable[[], bool] = lambda: True) -> None:
+        self._client = client
+        self._may_write = may_write
+        self._slots = asyncio.Semaphore(_CONCURRENCY)
+        self.requests = 0
+        self.writes = 0
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
+        try:
+            return await self._request("GET", kind.path(namespace, name))
+        except ClusterError as error:
+            if error.gone:
+                return None
+            raise
+
+    async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Json]:
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        query = {"labelSelector": selector, "limit": str(_PAGE)}
+        items: list[Json] = []
+        while True:
+            page = await self._request("GET", kind.path(namespace), query)
+            items.extend(page["items"])
+            token = page["metadata"].get("continue")
+            if not token:
+                return items
+            query["continue"] = token
+
+    async def create(self, kind: Kind, namespace: str, manifest: Json) -> Json:
+        return await self._write("POST", kind.path(namespace), {}, manifest)
+
+    async def apply(self, kind: Kind, namespace: str, manifest: Json, manager: str) -> Json:
+        path = kind.path(namespace, manifest["metadata"]["name"])
+        return await self._apply(path, manifest, manager)
+
+    async def apply_status(self, kind: Kind, namespace: str, manifest: Json, manager: str) -> Json:
+        path = kind.path(namespace, manifest["metadata"]["name"], "status")
+        return await self._apply(path, manifest, manager)
+
+    async def patch(self, kind: Kind, namespace: str, name: str, patch: Json, manager: str) -> Json:
+        query = {"fieldManager": manager}
+        content = "application/strategic-merge-patch+json"
+        return await self._write("PATCH", kind.path(namespace, name), query, patch, content)
+
+    async def replace(self, kind: Kind, namespace: str, name: str, manifest: Json) -> Json:
+        return await self._write("PUT", kind.path(namespace, name), {}, manifest)
+
+    async def delete(
+        self, kind: Kind, namespace: str, name: str, uid: str, resource_version: str | None = None
+    ) -> None:
+        preconditions = {"uid": uid}
+        if resource_version is not None:
+            preconditions["resourceVersion"] = resource_version
+        body = {"preconditions": preconditions, "propagationPolicy": "Background"}
+        try:
+            await self._write("DELETE", kind.path(namespace, name), {}, body)
+        except ClusterError as error:
+            if not error.gone:
+                raise
+
+    async def _apply(self, path: str, manifest: Json, manager: str) -> Json:
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._write("PATCH", path, query, manifest, "application/apply-patch+yaml")
+
+    async def _write(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: Json,
+        content: str = "application/json",
+    ) -> Json:
+        if not self._may_write():
+            raise NotLeader
+        self.writes += 1
+        return await self._request(method, path, query, body, content)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Json | None = None,
+        content: str = "application/json",
+    ) -> Json:
+        url = quote(path) + (f"?{urlencode(query)}" if query else "")
+        headers = {"Accept": "application/json", "Content-Type": content}
+        self.requests += 1
+        async with self._slots:
+            try:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    await self._client.update_params_for_auth(
+                        headers, [], ["BearerToken"], url, method, body
+                    )
+                    response = await self._client.rest_client.request(  # type: ignore[no-untyped-call]
+                        method, self._client.configuration.host + url, headers=headers, body=body
+                    )
+                    data = await response.read()
+            except (TimeoutError, aiohttp.ClientError, OSError) as error:
+                raise ClusterError(
+                    0, "Unreachable", f"the API server does not answer: {error!r}"
+                ) from error
+        return _answer(response.status, data)
+
+
+def _answer(status: int, data: bytes) -> Json:
+    try:
+        body = json.loads(data)
+    except ValueError:
+        raise ClusterError(status, "NotJson", data[:200].decode(errors="replace")) from None
+    if not isinstance(body, dict):
+        raise ClusterError(status, "NotJson", "the API server's answer is no object")
+    if status >= 400:
+        raise ClusterError(status, str(body.get("reason", "")), str(body.get("message", "")))
+    return body

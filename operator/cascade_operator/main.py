@@ -1,0 +1,122 @@
+"""Puts the operator together and runs it: settings, client, election, watches, tasks."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from kubernetes.aio import client, config
+
+from cascade_operator.cluster import Cluster
+from cascade_operator.elector import Elector
+from cascade_operator.health import Vitals, serve_health
+from cascade_operator.prometheus import PrometheusReader
+from cascade_operator.service_task import ServiceTask
+from cascade_operator.settings import InvalidSettings, Settings, read_settings
+from cascade_operator.supervisor import Supervisor
+from cascade_operator.watch import Watch
+
+log = logging.getLogger("cascade_operator")
+
+
+def main() -> None:
+    """Entry point of the command `cascade-operator`."""
+    try:
+        settings = read_settings()
+    except InvalidSettings as error:
+        sys.exit(f"cascade-operator: {error}")
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    for chatty in ("kopf", "aiohttp", "urllib3", "kubernetes"):
+        logging.getLogger(chatty).setLevel(logging.ERROR)
+    sys.exit(asyncio.run(run(settings)))
+
+
+async def run(settings: Settings) -> int:
+    """Run until a signal (0), or until the leadership is lost or the watch ends (1)."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    vitals = Vitals()
+    health = await serve_health(settings.health_host, settings.health_port, vitals)
+    async with health, await _api_client() as api_client:
+        election = Cluster(api_client)
+        elector = Elector(election, settings.namespace, settings.lease_name, settings.pod_name)
+        if not settings.leader_election:
+            return await _lead(settings, Cluster(api_client), vitals, stop)
+        if not await _unless(stop, elector.campaign()):
+            return 0
+        try:
+            leading = asyncio.create_task(elector.hold())
+            leading.add_done_callback(lambda _: stop.set())
+            api = Cluster(api_client, elector.may_write)
+            code = await _lead(settings, api, vitals, stop)
+            return 1 if leading.done() else code
+        finally:
+            leading.cancel()
+            await elector.release()
+
+
+async def _lead(settings: Settings, api: Cluster, vitals: Vitals, stop: asyncio.Event) -> int:
+    """Watch and reconcile until `stop`."""
+    vitals.leader = True
+    vitals.count_requests(lambda: (api.requests, api.writes))
+    reader = PrometheusReader()
+
+    def make(namespace: str, name: str) -> ServiceTask:
+        return ServiceTask(api, reader, settings, vitals, namespace, name)
+
+    supervisor = Supervisor(make, vitals)
+    watch = Watch(supervisor.wake, settings.watch_namespaces)
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await _first(stopping, watch.ready, watch.ended)
+        vitals.watching = watch.ready.done()
+        log.info("watching %s", ", ".join(settings.watch_namespaces) or "all namespaces")
+        await _first(stopping, watch.ended)
+        if watch.ended.done():
+            log.error("the watches ended: %r", watch.ended.exception())
+            return 1
+        return 0
+    finally:
+        vitals.leader = vitals.watching = False
+        stopping.cancel()
+        watch.stop()
+        await supervisor.stop()
+
+
+async def _first(*futures: "asyncio.Future[Any]") -> None:
+    """Wait until one of them is done, and leave all of them alone."""
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, object]) -> bool:
+    """Do `work` unless `stop` comes first; whether it was done."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            await working
+        return working.done()
+    finally:
+        working.cancel()
+        stopping.cancel()
+
+
+async def _api_client() -> client.ApiClient:
+    """A client by service account inside a cluster, by KUBECONFIG outside."""
+    configuration = client.Configuration()
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        config.load_incluster_config(  # type: ignore[no-untyped-call]
+            client_configuration=configuration
+        )
+    else:
+        await config.load_kube_config(  # type: ignore[no-untyped-call]
+            client_configuration=configuration
+        )
+    return client.ApiClient(configuration)

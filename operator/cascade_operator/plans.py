@@ -1,0 +1,147 @@
+"""The plan in force: which stages, which ranges, how many instances, and since when.
+
+It lives as JSON in an annotation of the stage map's ConfigMap, so that an operator that starts
+anew goes on where the last one was. Lengths in tokens, both ends of a range included.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+
+from cascade_operator.spec import Mode, ServiceSpec
+from cascade_planner.partition import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """A range of lengths and the number of instances that serve it."""
+
+    min_length: int
+    max_length: int
+    instances: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSummary:
+    """What the plan was made from."""
+
+    requests_per_second: float
+    prompt_tokens_mean: float
+    output_tokens_mean: float
+    window_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanRecord:
+    """A plan as the operator keeps it. `time` and `moved` are unix seconds."""
+
+    id: str
+    time: float
+    """When it was made."""
+    moved: float
+    """When instance counts changed last: what the cooldown counts from. 0 = never."""
+    stages: tuple[PlannedStage, ...]
+    gain_percent: float | None = None
+    """Predicted gain over a single stage, None where nothing was predicted."""
+    explanation: str = ""
+    expected_remaining: tuple[tuple[int, float], ...] = ()
+    traffic: TrafficSummary | None = None
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Instances per stage."""
+        return tuple(stage.instances for stage in self.stages)
+
+    @property
+    def partition(self) -> Partition:
+        """Boundaries and counts alone."""
+        return Partition(tuple(stage.max_length for stage in self.stages), self.counts)
+
+    def dumps(self) -> str:
+        """Stable JSON."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def loads(cls, text: str | None) -> "PlanRecord | None":
+        """Read `dumps`; None when there is nothing or nothing that makes sense."""
+        try:
+            data = json.loads(text or "")
+            traffic = data["traffic"]
+            record = cls(
+                id=str(data["id"]),
+                time=float(data["time"]),
+                moved=float(data["moved"]),
+                stages=tuple(PlannedStage(**stage) for stage in data["stages"]),
+                gain_percent=data["gain_percent"],
+                explanation=str(data["explanation"]),
+                expected_remaining=tuple(
+                    (int(length), float(tokens)) for length, tokens in data["expected_remaining"]
+                ),
+                traffic=TrafficSummary(**traffic) if traffic else None,
+            )
+            return record if record.partition.ends else None
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+def stages_of(partition: Partition) -> tuple[PlannedStage, ...]:
+    """The ranges of a partition, joined without gap."""
+    starts = (0, *(end + 1 for end in partition.ends[:-1]))
+    return tuple(
+        PlannedStage(start, end, count)
+        for start, end, count in zip(starts, partition.ends, partition.instances, strict=True)
+    )
+
+
+def first_plan(spec: ServiceSpec, now: float) -> PlanRecord:
+    """The plan before any traffic is known: one stage, or the boundaries fixed by hand."""
+    ends = (*_fixed(spec), spec.max_length)
+    even = Partition(ends, share(spec.instances, (1,) * len(ends)))
+    return PlanRecord(id=even.id, time=now, moved=0.0, stages=stages_of(even))
+
+
+def fit(plan: PlanRecord, spec: ServiceSpec) -> PlanRecord:
+    """The plan adapted to a changed spec, itself if it fits already.
+
+    Boundaries beyond maxLength (or all, when others are fixed by hand) go with their stages;
+    instances are shared out in the old proportions.
+    """
+    kept = tuple(bound for bound in plan.partition.ends[:-1] if bound < spec.max_length)
+    ends = (*(_fixed(spec) or kept), spec.max_length)
+    counts = plan.partition.instances
+    if len(ends) > len(counts):
+        counts = (1,) * len(ends)
+    elif len(ends) < len(counts):
+        counts = (*counts[: len(ends) - 1], sum(counts[len(ends) - 1 :]))
+    if len(ends) > spec.instances:
+        ends, counts = ends[-spec.instances :], counts[-spec.instances :]
+    if sum(counts) != spec.instances:
+        counts = share(spec.instances, counts)
+    fitted = Partition(ends, counts)
+    if fitted == plan.partition:
+        return plan
+    return replace(plan, id=fitted.id, stages=stages_of(fitted))
+
+
+def _fixed(spec: ServiceSpec) -> tuple[int, ...]:
+    """Boundaries that the user set and wants applied."""
+    return spec.planning.boundaries if spec.planning.mode is Mode.ACTIVE else ()
+
+
+def share(total: int, weights: Sequence[int]) -> tuple[int, ...]:
+    """Split `total` in the proportions of `weights`, at least one each (largest remainder).
+
+    Needs total >= len(weights) >= 1.
+    """
+    free = total - len(weights)
+    exact = [free * weight / sum(weights) for weight in weights]
+    counts = [1 + int(part) for part in exact]
+    order = sorted(range(len(weights)), key=lambda index: (int(exact[index]) - exact[index], index))
+    for index in order[: total - sum(counts)]:
+        counts[index] += 1
+    return tuple(counts)
+
+
+def word(counts: Sequence[int]) -> str:
+    """The counts as a word: `4|8|4`."""
+    return "|".join(str(count) for count in counts)

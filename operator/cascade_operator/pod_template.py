@@ -1,0 +1,262 @@
+"""The pod template of an instance: the router as native sidecar, the engine beside it.
+
+Nothing that changes with the plan may enter it: a changed template is a rollout, and a rollout is
+a restart. All stages share it but for the stage label.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cascade_operator.merge import merge
+from cascade_operator.spec import EngineType, ServiceSpec
+from cascade_policy import names
+
+Manifest = dict[str, Any]
+
+_USER: Final = 65532
+_ENGINE_URL: Final = f"http://127.0.0.1:{names.PORT_ENGINE}"
+_TOKEN_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+_GRACE_SECONDS: Final = 600
+"""Running sequences of a long stage take minutes; an idle instance ends at once."""
+_CONTAINER_SECURITY: Final[Manifest] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """Images that the operator was set up with."""
+
+    router: str
+    simulated_engine: str
+    vllm: str
+    pull_policy: str
+
+
+def base_labels(spec: ServiceSpec) -> dict[str, str]:
+    """Labels of every child."""
+    return {
+        names.LABEL_APP_NAME: "cascade-instance",
+        names.LABEL_APP_INSTANCE: spec.name,
+        names.LABEL_APP_COMPONENT: "instance",
+        names.LABEL_APP_MANAGED_BY: names.MANAGED_BY,
+        names.LABEL_SERVICE: spec.name,
+        names.LABEL_SERVICE_UID: spec.uid,
+    }
+
+
+def selector_labels(spec: ServiceSpec) -> dict[str, str]:
+    """Labels by which a Service finds the pods of this CascadeService, and of no other."""
+    return {names.LABEL_SERVICE: spec.name, names.LABEL_SERVICE_UID: spec.uid}
+
+
+def pod_template(spec: ServiceSpec, images: Images, stage: int) -> Manifest:
+    """The template of one stage, with our hash of what all stages share in an annotation."""
+    shared = _shared_template(spec, images)
+    own = {
+        "metadata": {
+            "labels": {names.LABEL_STAGE: str(stage)},
+            "annotations": {names.ANNOTATION_TEMPLATE_HASH: digest(shared)},
+        }
+    }
+    return merge(shared, own)
+
+
+def template_hash(spec: ServiceSpec, images: Images) -> str:
+    """Our hash of the template that all stages share."""
+    return digest(_shared_template(spec, images))
+
+
+def digest(manifest: Mapping[str, Any]) -> str:
+    """A short hash of a manifest, the same for equal manifests."""
+    canonical = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def _shared_template(spec: ServiceSpec, images: Images) -> Manifest:
+    """Ours, the user's over it, and over that what the system cannot do without."""
+    merged = merge(_own_template(spec, images), spec.engine.template)
+    indispensable = {
+        "metadata": {"labels": base_labels(spec)},
+        "spec": {
+            "schedulingGates": [{"name": names.GATE_PLACEMENT}],
+            "serviceAccountName": names.sidecar_account_name(spec.name),
+        },
+    }
+    return merge(merged, indispensable)
+
+
+def _own_template(spec: ServiceSpec, images: Images) -> Manifest:
+    return {
+        "metadata": {"labels": base_labels(spec), "annotations": {}},
+        "spec": {
+            "schedulingGates": [{"name": names.GATE_PLACEMENT}],
+            "serviceAccountName": names.sidecar_account_name(spec.name),
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": _GRACE_SECONDS,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": _USER,
+                "runAsGroup": _USER,
+                "fsGroup": _USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "initContainers": [_router(spec, images)],
+            "containers": [_engine(spec, images)],
+            "volumes": _volumes(spec),
+        },
+    }
+
+
+def _router(spec: ServiceSpec, images: Images) -> Manifest:
+    def field(path: str) -> Manifest:
+        return {"fieldRef": {"fieldPath": path}}
+
+    env: list[Manifest] = [
+        {"name": names.ENV_NAMESPACE, "valueFrom": field("metadata.namespace")},
+        {"name": names.ENV_POD_NAME, "valueFrom": field("metadata.name")},
+        {"name": names.ENV_POD_IP, "valueFrom": field("status.podIP")},
+        {"name": names.ENV_SERVICE, "value": spec.name},
+        {"name": names.ENV_SERVICE_UID, "value": spec.uid},
+        {"name": names.ENV_STAGE_MAP, "value": names.stage_map_name(spec.name)},
+        {
+            "name": names.ENV_HOP_SECRET_FILE,
+            "value": f"{names.HOP_SECRET_MOUNT}/{names.HOP_SECRET_KEY}",
+        },
+        {"name": names.ENV_ENGINE_URL, "value": _ENGINE_URL},
+        {"name": names.ENV_LISTEN, "value": f"0.0.0.0:{names.PORT_ROUTER}"},
+    ]
+    return {
+        "name": names.CONTAINER_ROUTER,
+        "image": images.router,
+        "imagePullPolicy": images.pull_policy,
+        "restartPolicy": "Always",
+        "ports": [{"name": names.PORT_NAME, "containerPort": names.PORT_ROUTER}],
+        "env": env,
+        "startupProbe": _probe("/health", period=1, failures=120),
+        "readinessProbe": _probe("/ready", period=2, failures=2),
+        "livenessProbe": _probe("/health", period=10, failures=3),
+        "resources": {
+            "requests": {"cpu": "50m", "memory": "96Mi"},
+            "limits": {"memory": "512Mi"},
+        },
+        "securityContext": _CONTAINER_SECURITY,
+        "volumeMounts": [
+            {"name": "hop-key", "mountPath": names.HOP_SECRET_MOUNT, "readOnly": True},
+            {"name": "api-token", "mountPath": _TOKEN_MOUNT, "readOnly": True},
+            {"name": "router-tmp", "mountPath": "/tmp"},
+        ],
+    }
+
+
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": names.PORT_NAME},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _engine(spec: ServiceSpec, images: Images) -> Manifest:
+    engine = _simulated(spec, images) if _is_simulated(spec) else _vllm(spec, images)
+    given = [{"name": name, "value": value} for name, value in spec.engine.env]
+    return {
+        "name": names.CONTAINER_ENGINE,
+        "imagePullPolicy": images.pull_policy,
+        "securityContext": _CONTAINER_SECURITY,
+        **engine,
+        "args": [*engine["args"], *spec.engine.args],
+        "env": merge({"env": engine["env"]}, {"env": given})["env"],
+    }
+
+
+def _is_simulated(spec: ServiceSpec) -> bool:
+    return spec.engine.type is EngineType.SIMULATED
+
+
+def _simulated(spec: ServiceSpec, images: Images) -> Manifest:
+    return {
+        "image": spec.engine.image or images.simulated_engine,
+        "args": [
+            *("--host", "127.0.0.1"),
+            *("--port", str(names.PORT_ENGINE)),
+            *("--model", spec.model_name),
+            *("--max-length", str(spec.max_length)),
+            *("--profile", "simulated"),
+        ],
+        "env": [],
+        "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
+        "volumeMounts": [{"name": "engine-tmp", "mountPath": "/tmp"}],
+    }
+
+
+def _vllm(spec: ServiceSpec, images: Images) -> Manifest:
+    return {
+        "image": spec.engine.image or images.vllm,
+        "command": ["vllm", "serve"],
+        "args": [
+            spec.model_source,
+            *("--served-model-name", spec.model_name),
+            *("--host", "127.0.0.1"),
+            *("--port", str(names.PORT_ENGINE)),
+            *("--max-model-len", str(spec.max_length)),
+            *("--tensor-parallel-size", str(spec.gpus_per_instance)),
+            "--enable-prompt-tokens-details",
+        ],
+        "env": [
+            # The router reuses connections; the engine's own idle limit of 5 s closes them unsaid.
+            {"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": "75"},
+            {"name": "HOME", "value": "/cache"},
+            {"name": "HF_HOME", "value": "/cache/huggingface"},
+            {"name": "VLLM_CACHE_ROOT", "value": "/cache/vllm"},
+        ],
+        "resources": {"limits": {"nvidia.com/gpu": str(spec.gpus_per_instance)}},
+        "volumeMounts": [
+            {"name": "engine-tmp", "mountPath": "/tmp"},
+            {"name": "cache", "mountPath": "/cache"},
+            {"name": "shared-memory", "mountPath": "/dev/shm"},
+        ],
+    }
+
+
+def _volumes(spec: ServiceSpec) -> list[Manifest]:
+    volumes: list[Manifest] = [
+        {"name": "router-tmp", "emptyDir": {}},
+        {"name": "engine-tmp", "emptyDir": {}},
+        {
+            "name": "hop-key",
+            "secret": {"secretName": names.hop_secret_name(spec.name), "defaultMode": 0o440},
+        },
+        {"name": "api-token", "projected": {"defaultMode": 0o440, "sources": _token_sources()}},
+    ]
+    if not _is_simulated(spec):
+        volumes.append({"name": "cache", "emptyDir": {}})
+        volumes.append({"name": "shared-memory", "emptyDir": {"medium": "Memory"}})
+    return volumes
+
+
+def _token_sources() -> list[Manifest]:
+    """What a service account mount holds; only the router's container gets it."""
+    return [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+        {
+            "configMap": {
+                "name": "kube-root-ca.crt",
+                "items": [{"key": "ca.crt", "path": "ca.crt"}],
+            }
+        },
+        {
+            "downwardAPI": {
+                "items": [{"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}]
+            }
+        },
+    ]

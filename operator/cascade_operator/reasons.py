@@ -1,0 +1,214 @@
+"""Every reason that a condition or an event can carry: what it means and what to do about it.
+
+The troubleshooting table is generated from here, so a reason without a remedy cannot exist.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Reason(StrEnum):
+    """PascalCase words of the API; once published they keep their meaning."""
+
+    # Ready
+    SERVING = "Serving"
+    STARTING = "Starting"
+    NO_INSTANCE_READY = "NoInstanceReady"
+    INVALID_SPEC = "InvalidSpec"
+    NAME_TAKEN = "NameTaken"
+    REFUSED_BY_CLUSTER = "RefusedByCluster"
+    CLUSTER_ERROR = "ClusterError"
+    NAMESPACE_TERMINATING = "NamespaceTerminating"
+    # Progressing
+    SETTLED = "Settled"
+    STARTING_INSTANCES = "StartingInstances"
+    MOVING_INSTANCES = "MovingInstances"
+    REMOVING_INSTANCES = "RemovingInstances"
+    ROLLING_OUT = "RollingOut"
+    # Degraded
+    ALL_INSTANCES_READY = "AllInstancesReady"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_CRASHING = "ContainerCrashing"
+    CONTAINER_NOT_CREATED = "ContainerNotCreated"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    POD_REFUSED = "PodRefused"
+    INSTANCES_NOT_READY = "InstancesNotReady"
+    # MetricsAvailable
+    METRICS_READ = "MetricsRead"
+    METRICS_STALE = "MetricsStale"
+    METRICS_MISSING = "MetricsMissing"
+    PROMETHEUS_UNREACHABLE = "PrometheusUnreachable"
+    PROMETHEUS_NOT_CONFIGURED = "PrometheusNotConfigured"
+    METRICS_MALFORMED = "MetricsMalformed"
+    NOT_ASKED_YET = "NotAskedYet"
+    # PlanApplied
+    PLAN_IN_FORCE = "PlanInForce"
+    NO_TRAFFIC = "NoTraffic"
+    TOO_FEW_REQUESTS = "TooFewRequests"
+    PLAN_KEPT = "PlanKept"
+    ADVISORY = "Advisory"
+    WAITING_FOR_STAGES = "WaitingForStages"
+    WAITING_FOR_ROLLOUT = "WaitingForRollout"
+    PLANNING_FAILED = "PlanningFailed"
+    # RouterReady
+    ROUTERS_RUNNING = "RoutersRunning"
+    ROUTERS_NOT_RUNNING = "RoutersNotRunning"
+    # Events only
+    PLAN_ADOPTED = "PlanAdopted"
+    BOUNDARIES_CHANGED = "BoundariesChanged"
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """One line of the troubleshooting table."""
+
+    meaning: str
+    remedy: str
+
+
+NOTHING: Final = "Nothing to do."
+
+HELP: Final[dict[Reason, Help]] = {
+    Reason.SERVING: Help("At least one instance is ready and routers know their stages.", NOTHING),
+    Reason.STARTING: Help(
+        "No instance has become ready yet.",
+        "Wait for the engines to load the model; the Degraded condition names what is in the way.",
+    ),
+    Reason.NO_INSTANCE_READY: Help(
+        "Instances were ready before, none is now: clients get no answer.",
+        "Read the Degraded condition and `kubectl logs POD -c engine`.",
+    ),
+    Reason.INVALID_SPEC: Help(
+        "The spec contradicts itself.", "Change the field that the message names."
+    ),
+    Reason.NAME_TAKEN: Help(
+        "An object with the name of one of the children exists and belongs to something else.",
+        "Delete or rename that object, or create the CascadeService under another name. If it "
+        "belongs to a CascadeService that was just deleted, it goes by itself.",
+    ),
+    Reason.REFUSED_BY_CLUSTER: Help(
+        "The API server refused a child object.",
+        "Read the message: a malformed spec.engine.template, a missing permission of the operator "
+        "or an admission rule of the cluster.",
+    ),
+    Reason.CLUSTER_ERROR: Help(
+        "The API server could not be reached or failed.",
+        "The operator tries again by itself; pods go on serving meanwhile.",
+    ),
+    Reason.NAMESPACE_TERMINATING: Help(
+        "The namespace is being deleted, and the CascadeService with it.", NOTHING
+    ),
+    Reason.SETTLED: Help("Everything is where the plan wants it.", NOTHING),
+    Reason.STARTING_INSTANCES: Help(
+        "Instances were placed and are becoming ready.", "Wait; see Degraded if it takes long."
+    ),
+    Reason.MOVING_INSTANCES: Help(
+        "Running instances change their stage. They keep running.", NOTHING
+    ),
+    Reason.REMOVING_INSTANCES: Help(
+        "Instances beyond the declared number are drained and removed.", NOTHING
+    ),
+    Reason.ROLLING_OUT: Help(
+        "A changed pod template is rolled out, one instance at a time; moves wait.",
+        "If it does not advance, look at the newest pod of the stage that the message names.",
+    ),
+    Reason.ALL_INSTANCES_READY: Help("As many instances are ready as declared.", NOTHING),
+    Reason.UNSCHEDULABLE: Help(
+        "The scheduler finds no node for an instance.",
+        "Add nodes with free GPUs, lower spec.gpuCount, or correct node selector and tolerations "
+        "in spec.engine.template.",
+    ),
+    Reason.IMAGE_PULL_FAILED: Help(
+        "A node cannot pull an image.",
+        "Check the image's name in spec.engine.image (or the operator's router image), and pull "
+        "secrets in spec.engine.template.spec.imagePullSecrets.",
+    ),
+    Reason.CONTAINER_CRASHING: Help(
+        "A container ends again and again.",
+        "`kubectl logs POD -c CONTAINER --previous` says why; often the model does not fit the "
+        "GPU or an argument of spec.engine.args is wrong.",
+    ),
+    Reason.CONTAINER_NOT_CREATED: Help(
+        "A container cannot be created.",
+        "Usually a Secret or ConfigMap that spec.engine.template refers to is missing; the "
+        "message names it.",
+    ),
+    Reason.QUOTA_EXCEEDED: Help(
+        "A resource quota of the namespace forbids further pods. Moves go on; a replacement of a "
+        "lost instance may take minutes after the quota was raised.",
+        "Raise the quota or lower spec.gpuCount.",
+    ),
+    Reason.POD_REFUSED: Help(
+        "The API server refuses the pods, often by Pod Security or another admission rule.",
+        "Read the message; adapt the namespace's policy or spec.engine.template.",
+    ),
+    Reason.INSTANCES_NOT_READY: Help(
+        "Fewer instances are ready than declared.",
+        "`kubectl describe pod` of those that are not ready.",
+    ),
+    Reason.METRICS_READ: Help("Traffic was read from Prometheus.", NOTHING),
+    Reason.METRICS_MISSING: Help(
+        "Prometheus answers, but has no metrics of this service. The last plan stays.",
+        "Check that Prometheus scrapes port 8000 of pods with the label "
+        "cascadeservice.dev/service, and that it is the right Prometheus.",
+    ),
+    Reason.PROMETHEUS_UNREACHABLE: Help(
+        "Prometheus does not answer. The last plan stays.",
+        "Check the address (spec.prometheus.url or the chart's prometheus.url) and network rules.",
+    ),
+    Reason.PROMETHEUS_NOT_CONFIGURED: Help(
+        "No Prometheus is configured, so nothing is known of the traffic. One stage serves all.",
+        "Set the chart's prometheus.url or spec.prometheus.url.",
+    ),
+    Reason.METRICS_STALE: Help(
+        "Prometheus has not scraped the routers for minutes. The last plan stays.",
+        "Check Prometheus' targets and its clock.",
+    ),
+    Reason.METRICS_MALFORMED: Help(
+        "The length histograms in Prometheus are not those of the routers. The last plan stays.",
+        "See that no recording or relabelling rule drops buckets of cascade_request_*_tokens.",
+    ),
+    Reason.NOT_ASKED_YET: Help("The operator has not asked Prometheus yet.", NOTHING),
+    Reason.PLAN_IN_FORCE: Help("Stages, ranges and instances are as planned.", NOTHING),
+    Reason.NO_TRAFFIC: Help(
+        "No request has been seen: there is nothing to plan from.",
+        "Send traffic; until then the partition stays as it is.",
+    ),
+    Reason.TOO_FEW_REQUESTS: Help(
+        "Too few requests ended within spec.planning.windowSeconds to know their lengths.",
+        "Wait for traffic or lengthen the window; until then the partition stays as it is.",
+    ),
+    Reason.PLAN_KEPT: Help(
+        "The plan could not be made anew; the last one is in force.",
+        "Read the MetricsAvailable condition.",
+    ),
+    Reason.ADVISORY: Help(
+        "spec.planning.mode is Advisory: the plan is shown, not applied.",
+        "Set spec.planning.mode to Active to apply it.",
+    ),
+    Reason.WAITING_FOR_STAGES: Help(
+        "A stage of the plan has no ready instance yet; routers keep the ranges before.",
+        "Wait for the moves; see Degraded if it takes long.",
+    ),
+    Reason.WAITING_FOR_ROLLOUT: Help(
+        "A changed pod template is rolled out first.", "See the Progressing condition."
+    ),
+    Reason.PLANNING_FAILED: Help(
+        "The planner could not make a plan from the traffic. The last plan stays.",
+        "Read the message; it is a defect if it does not name a setting of yours.",
+    ),
+    Reason.ROUTERS_RUNNING: Help("The router of every placed instance runs.", NOTHING),
+    Reason.ROUTERS_NOT_RUNNING: Help(
+        "The router of an instance does not run.", "`kubectl logs POD -c router`."
+    ),
+    Reason.PLAN_ADOPTED: Help("A new plan is being applied.", NOTHING),
+    Reason.BOUNDARIES_CHANGED: Help("Ranges changed, instance counts did not.", NOTHING),
+}
+
+
+def troubleshooting_table() -> str:
+    """HELP as a Markdown table."""
+    rows = [f"| `{reason}` | {text.meaning} | {text.remedy} |" for reason, text in HELP.items()]
+    return "\n".join(["| Reason | What it means | What to do |", "|---|---|---|", *rows]) + "\n"

@@ -1,0 +1,247 @@
+"""What the cluster showed at the start of a pass, as frozen records without any behaviour of I/O.
+
+A pod counts as *live* until it is deleted or ended, as *gated* while our scheduling gate holds it
+(a placeholder), and as *warm* when it is live and not gated: it has, or may get, GPUs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cascade_policy import names
+
+Json = Mapping[str, Any]
+
+STAGE_LEAVING: Final = "leaving"
+"""Stage label of an instance that no controller may own any more, because it is to be removed."""
+_REVISION: Final = "deployment.kubernetes.io/revision"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a pod does not come up, in the cluster's own words."""
+
+    kind: str
+    """The reason of a container state or of a pod condition."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """An instance or a placeholder for one."""
+
+    name: str
+    uid: str
+    resource_version: str
+    stage_label: str | None
+    pod_template_hash: str | None
+    template_hash: str | None
+    """Our hash of the template it was made from, equal for all stages."""
+    controller_uid: str | None
+    owners: frozenset[str]
+    gated: bool
+    deleting: bool
+    ended: bool
+    bound: bool
+    ready: bool
+    placed: bool
+    length_range: str | None
+    router_running: bool
+    trouble: Trouble | None
+
+    @property
+    def live(self) -> bool:
+        """Whether controllers count it."""
+        return not self.deleting and not self.ended
+
+    @property
+    def warm(self) -> bool:
+        """Whether it has, or may get, GPUs and is to be kept."""
+        return self.live and not self.gated
+
+    @property
+    def stage(self) -> int | None:
+        """Index of the stage that its label names, None for none."""
+        return stage_index(self.stage_label)
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaSet:
+    """One revision of a stage Deployment."""
+
+    name: str
+    uid: str
+    deployment_uid: str | None
+    pod_template_hash: str
+    template_hash: str | None
+    revision: int
+    generation: int
+    observed_generation: int
+    replicas: int
+    observed_replicas: int
+    failure: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage Deployment with its ReplicaSets, the newest revision first."""
+
+    index: int
+    name: str
+    uid: str
+    resource_version: str
+    generation: int
+    observed_generation: int
+    replicas: int
+    revision: int
+    template_hash: str | None
+    deleting: bool
+    replica_sets: tuple[ReplicaSet, ...]
+
+    @property
+    def current(self) -> ReplicaSet | None:
+        """The ReplicaSet of the Deployment's own revision."""
+        return next((rs for rs in self.replica_sets if rs.revision == self.revision), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Stages by index and pods by name, as one LIST of each kind gave them."""
+
+    stages: tuple[Stage, ...]
+    pods: tuple[Pod, ...]
+
+    def stage(self, index: int | None) -> Stage | None:
+        """The stage of that index, if its Deployment exists."""
+        return next((stage for stage in self.stages if stage.index == index), None)
+
+    def owner_stage(self, pod: Pod) -> Stage | None:
+        """The stage whose ReplicaSet controls the pod."""
+        for stage in self.stages:
+            if any(rs.uid == pod.controller_uid for rs in stage.replica_sets):
+                return stage
+        return None
+
+
+def take_snapshot(
+    deployments: Iterable[Json], replica_sets: Iterable[Json], pods: Iterable[Json]
+) -> Snapshot:
+    """Build the snapshot from the raw lists; objects without a stage label are left out."""
+    sets = [_replica_set(item) for item in replica_sets]
+    stages = [
+        _stage(item, index, sets)
+        for item in deployments
+        if (index := stage_index(_labels(item).get(names.LABEL_STAGE))) is not None
+    ]
+    return Snapshot(
+        stages=tuple(sorted(stages, key=lambda stage: stage.index)),
+        pods=tuple(sorted((_pod(item) for item in pods), key=lambda pod: pod.name)),
+    )
+
+
+def stage_index(label: str | None) -> int | None:
+    """The stage index that a label value names, None if it names none."""
+    return int(label) if label is not None and label.isdecimal() and len(label) <= 3 else None
+
+
+def _labels(item: Json) -> Mapping[str, str]:
+    return item["metadata"].get("labels") or {}
+
+
+def _annotations(item: Json) -> Mapping[str, str]:
+    return item.get("metadata", {}).get("annotations") or {}
+
+
+def _controller(item: Json) -> str | None:
+    for owner in item["metadata"].get("ownerReferences") or ():
+        if owner.get("controller"):
+            return str(owner["uid"])
+    return None
+
+
+def _stage(item: Json, index: int, sets: Iterable[ReplicaSet]) -> Stage:
+    metadata, status = item["metadata"], item.get("status", {})
+    own = [rs for rs in sets if rs.deployment_uid == metadata["uid"]]
+    return Stage(
+        index=index,
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        generation=int(metadata.get("generation", 0)),
+        observed_generation=int(status.get("observedGeneration", 0)),
+        replicas=int(item["spec"].get("replicas", 1)),
+        revision=int(_annotations(item).get(_REVISION, "0")),
+        template_hash=_annotations(item["spec"]["template"]).get(names.ANNOTATION_TEMPLATE_HASH),
+        deleting="deletionTimestamp" in metadata,
+        replica_sets=tuple(sorted(own, key=lambda rs: -rs.revision)),
+    )
+
+
+def _replica_set(item: Json) -> ReplicaSet:
+    metadata, status = item["metadata"], item.get("status", {})
+    template = item["spec"].get("template", {})
+    failures = [
+        str(condition.get("message", ""))
+        for condition in status.get("conditions") or ()
+        if condition["type"] == "ReplicaFailure" and condition["status"] == "True"
+    ]
+    return ReplicaSet(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        deployment_uid=_controller(item),
+        pod_template_hash=_labels(item).get(names.LABEL_POD_TEMPLATE_HASH, ""),
+        template_hash=_annotations(template).get(names.ANNOTATION_TEMPLATE_HASH),
+        revision=int(_annotations(item).get(_REVISION, "0")),
+        generation=int(metadata.get("generation", 0)),
+        observed_generation=int(status.get("observedGeneration", 0)),
+        replicas=int(item["spec"].get("replicas", 1)),
+        observed_replicas=int(status.get("replicas", 0)),
+        failure=failures[0] if failures else None,
+    )
+
+
+def _pod(item: Json) -> Pod:
+    metadata, spec, status = item["metadata"], item["spec"], item.get("status", {})
+    labels = _labels(item)
+    conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
+    gates = {gate["name"] for gate in spec.get("schedulingGates") or ()}
+    routers = [
+        container
+        for container in status.get("initContainerStatuses") or ()
+        if container["name"] == names.CONTAINER_ROUTER
+    ]
+    return Pod(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        stage_label=labels.get(names.LABEL_STAGE),
+        pod_template_hash=labels.get(names.LABEL_POD_TEMPLATE_HASH),
+        template_hash=_annotations(item).get(names.ANNOTATION_TEMPLATE_HASH),
+        controller_uid=_controller(item),
+        owners=frozenset(str(owner["uid"]) for owner in metadata.get("ownerReferences") or ()),
+        gated=names.GATE_PLACEMENT in gates,
+        deleting="deletionTimestamp" in metadata,
+        ended=status.get("phase") in ("Succeeded", "Failed"),
+        bound=bool(spec.get("nodeName")),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        placed=labels.get(names.LABEL_PLACED) == "true",
+        length_range=labels.get(names.LABEL_LENGTH_RANGE),
+        router_running=any("running" in container.get("state", {}) for container in routers),
+        trouble=_trouble(status, conditions),
+    )
+
+
+_START_UP: Final = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def _trouble(status: Json, conditions: Mapping[str, Json]) -> Trouble | None:
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for container in status.get(key) or ():
+            waiting = container.get("state", {}).get("waiting")
+            if waiting and waiting.get("reason") not in _START_UP:
+                text = waiting.get("message") or "no further message"
+                return Trouble(waiting.get("reason", ""), f"container {container['name']}: {text}")
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
+        return Trouble("Unschedulable", str(scheduled.get("message", "")))
+    return None

@@ -1,0 +1,165 @@
+"""The CascadeService as the operator reads it: one frozen record, parsed once at the door."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from cascade_operator.errors import Stalled
+from cascade_operator.reasons import Reason
+from cascade_policy.engine_model import EngineModel, InvalidEngineModel
+from cascade_policy.profiles import UnknownProfile, profile
+from cascade_policy.stage_map import Boundaries
+
+Json = Mapping[str, Any]
+
+
+class EngineType(StrEnum):
+    """Which engine an instance runs."""
+
+    VLLM = "vllm"
+    SIMULATED = "simulated"
+
+
+class Mode(StrEnum):
+    """Whether plans are applied."""
+
+    ACTIVE = "Active"
+    ADVISORY = "Advisory"
+
+
+DEFAULT_PROFILE: Final = {EngineType.VLLM: "h100-8b", EngineType.SIMULATED: "simulated"}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """The engine container."""
+
+    type: EngineType
+    image: str | None
+    args: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    template: Json
+
+
+@dataclass(frozen=True, slots=True)
+class PlanningSpec:
+    """When and how to plan. Times in seconds, lengths in tokens, gain in percent."""
+
+    mode: Mode
+    interval_seconds: int
+    window_seconds: int
+    max_stages: int
+    min_gain_percent: float
+    cooldown_seconds: int
+    boundaries: tuple[int, ...]
+    engine_model: EngineModel
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One CascadeService with every default filled in."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    model_name: str
+    model_source: str
+    max_length: int
+    instances: int
+    gpus_per_instance: int
+    engine: EngineSpec
+    planning: PlanningSpec
+    ttft_target_ms: int
+    tpot_target_ms: int
+    boundaries: Boundaries
+    bias: float
+    handoff_enabled: bool
+    slice_tokens: int
+    prometheus_url: str | None
+
+
+def parse_spec(resource: Json) -> ServiceSpec:
+    """Read a CascadeService.
+
+    The schema's defaults are repeated here for the sections that it cannot default. Raises Stalled
+    when the spec contradicts itself in a way that the schema does not see.
+    """
+    metadata, spec = resource["metadata"], resource["spec"]
+    engine = _engine(spec.get("engine", {}))
+    gpus_per_instance = int(spec.get("gpusPerInstance", 1))
+    model = spec["model"]
+    objective, routing = spec.get("objective", {}), spec.get("routing", {})
+    handoff = spec.get("handoff", {})
+    parsed = ServiceSpec(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=int(metadata.get("generation", 1)),
+        model_name=model["name"],
+        model_source=model.get("source", model["name"]),
+        max_length=int(model["maxLength"]),
+        instances=int(spec.get("instances") or int(spec["gpuCount"]) // gpus_per_instance),
+        gpus_per_instance=gpus_per_instance,
+        engine=engine,
+        planning=_planning(spec.get("planning", {}), engine.type),
+        ttft_target_ms=int(objective.get("timeToFirstTokenMs", 2000)),
+        tpot_target_ms=int(objective.get("timePerOutputTokenMs", 100)),
+        boundaries=Boundaries(routing.get("boundaries", "soft")),
+        bias=float(routing.get("bias", 0.05)),
+        handoff_enabled=bool(handoff.get("enabled", True)),
+        slice_tokens=int(handoff.get("sliceTokens", 64)),
+        prometheus_url=spec.get("prometheus", {}).get("url"),
+    )
+    _check(parsed)
+    return parsed
+
+
+def _engine(engine: Json) -> EngineSpec:
+    return EngineSpec(
+        type=EngineType(engine.get("type", "vllm")),
+        image=engine.get("image"),
+        args=tuple(engine.get("args", ())),
+        env=tuple((item["name"], item["value"]) for item in engine.get("env", ())),
+        template=engine.get("template", {}),
+    )
+
+
+def _planning(planning: Json, engine: EngineType) -> PlanningSpec:
+    return PlanningSpec(
+        mode=Mode(planning.get("mode", "Active")),
+        interval_seconds=int(planning.get("intervalSeconds", 60)),
+        window_seconds=int(planning.get("windowSeconds", 600)),
+        max_stages=int(planning.get("maxStages", 8)),
+        min_gain_percent=float(planning.get("minGainPercent", 5)),
+        cooldown_seconds=int(planning.get("cooldownSeconds", 300)),
+        boundaries=tuple(int(bound) for bound in planning.get("boundaries", ())),
+        engine_model=_engine_model(planning.get("costModel", {}), engine),
+    )
+
+
+def _engine_model(cost_model: Json, engine: EngineType) -> EngineModel:
+    try:
+        if "coefficients" in cost_model:
+            return EngineModel.from_json(cost_model["coefficients"])
+        return profile(cost_model.get("profile", DEFAULT_PROFILE[engine]))
+    except (InvalidEngineModel, UnknownProfile) as error:
+        raise Stalled(Reason.INVALID_SPEC, f"spec.planning.costModel: {error}") from error
+
+
+def _check(spec: ServiceSpec) -> None:
+    """Rules that hold across sections; the schema states most of them as well."""
+    if spec.instances < 1:
+        raise Stalled(
+            Reason.INVALID_SPEC,
+            f"spec.gpuCount is below spec.gpusPerInstance ({spec.gpus_per_instance}): no instance "
+            "fits; raise gpuCount",
+        )
+    if len(spec.planning.boundaries) >= spec.instances:
+        raise Stalled(
+            Reason.INVALID_SPEC,
+            f"{len(spec.planning.boundaries)} spec.planning.boundaries make "
+            f"{len(spec.planning.boundaries) + 1} stages, but there are {spec.instances} "
+            "instances; remove boundaries or add instances",
+        )

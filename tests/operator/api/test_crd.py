@@ -1,0 +1,101 @@
+"""What the API server makes of a CascadeService: defaults, refusals, /scale."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from tests.operator.api.conftest import Kubectl
+from tests.operator.builders import resource
+
+pytestmark = pytest.mark.api_server
+
+
+def manifest(kubectl: Kubectl, name: str = "demo", **spec: Any) -> dict[str, Any]:
+    result = copy.deepcopy(resource(name, **spec))
+    result["metadata"] = {"name": name, "namespace": kubectl.namespace}
+    return result
+
+
+def test_the_smallest_spec_shows_what_is_in_force(kubectl: Kubectl) -> None:
+    assert kubectl.apply(manifest(kubectl)).returncode == 0
+    spec = kubectl.json("get", "csvc", "demo")["spec"]
+    assert spec["planning"]["mode"] == "Active"
+    assert spec["objective"] == {"timeToFirstTokenMs": 2000, "timePerOutputTokenMs": 100}
+    assert spec["routing"] == {"boundaries": "soft", "bias": 0.05}
+    assert spec["handoff"] == {"enabled": True, "sliceTokens": 64}
+    assert spec["gpusPerInstance"] == 1
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no instance on a part of its GPUs": (
+        "demo", {"gpuCount": 9, "gpusPerInstance": 2}, "must be a multiple of spec.gpusPerInst",
+    ),
+    "a boundary beyond the longest sequence": (
+        "demo", {"planning": {"boundaries": [16384]}}, "must be below spec.model.maxLength",
+    ),
+    "boundaries that descend": (
+        "demo", {"planning": {"boundaries": [4096, 1024]}}, "write the shortest length first",
+    ),
+    "a boundary twice": (
+        "demo", {"planning": {"boundaries": [1024, 1024]}}, "a stage would be empty",
+    ),
+    "more stages than instances": (
+        "demo", {"gpuCount": 2, "planning": {"boundaries": [64, 128]}},
+        "every stage needs an instance",
+    ),
+    "two cost models": (
+        "demo",
+        {"planning": {"costModel": {"profile": "simulated", "coefficients": {
+            "baseMs": 1, "perSequenceMs": 1, "perKvTokenMs": 1, "heterogeneity": 0,
+            "prefillMsPerToken": 1, "prefillMsPerTokenSquared": 0, "chunkTokens": 1,
+            "kvCapacityTokens": 1, "maxSequences": 1}}}},
+        "not both and not neither",
+    ),
+    "no cost model": ("demo", {"planning": {"costModel": {}}}, "not both and not neither"),
+    "an unknown profile": (
+        "demo", {"planning": {"costModel": {"profile": "tpu"}}}, "Unsupported value",
+    ),
+    "an unknown engine": ("demo", {"engine": {"type": "llama.cpp"}}, "Unsupported value"),
+    "no GPU": ("demo", {"gpuCount": 0}, "greater than or equal to 1"),
+    "no instance": ("demo", {"instances": 0}, "greater than or equal to 1"),
+    "a Prometheus without scheme": (
+        "demo", {"prometheus": {"url": "prometheus:9090"}}, "should match",
+    ),
+    "the name of another's stage": ("demo-stage-0", {}, "would collide with the stages"),
+    "a name that no Service can have": ("demo.x", {}, "becomes the name of a Service"),
+    "a name too long for a label": ("d" * 55, {}, "at most 54 characters"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_with_a_message_that_says_what_to_do(case: str, kubectl: Kubectl) -> None:
+    name, spec, message = REFUSED[case]
+    done = kubectl.apply(manifest(kubectl, name, **spec))
+    assert done.returncode != 0, case
+    assert message in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": {"name": "other", "maxLength": 16384}}, "another model is another service"),
+        ({"engine": {"type": "vllm"}}, "spec.engine.type cannot change"),
+    ],
+)
+def test_what_cannot_change_says_so(change: dict[str, Any], message: str, kubectl: Kubectl) -> None:
+    assert kubectl.apply(manifest(kubectl)).returncode == 0
+    done = kubectl.apply(manifest(kubectl, **change))
+    assert done.returncode != 0
+    assert message in " ".join(done.stderr.split())
+
+
+def test_an_unknown_field_is_named(kubectl: Kubectl) -> None:
+    done = kubectl.apply(manifest(kubectl, gpus=8))
+    assert 'unknown field "spec.gpus"' in done.stderr
+
+
+def test_scale_sets_instances(kubectl: Kubectl) -> None:
+    assert kubectl.apply(manifest(kubectl)).returncode == 0
+    kubectl("scale", "csvc", "demo", "--replicas=5")
+    assert kubectl.json("get", "csvc", "demo")["spec"]["instances"] == 5

@@ -1,0 +1,174 @@
+"""From what a pass found to conditions, as a table."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from cascade_operator.conditions import (
+    DEGRADED,
+    METRICS_AVAILABLE,
+    PLAN_APPLIED,
+    PROGRESSING,
+    READY,
+    ROUTER_READY,
+    conditions,
+)
+from cascade_operator.decide import in_force
+from cascade_operator.errors import Waiting
+from cascade_operator.moves import ReleasePod, Step
+from cascade_operator.observation import Finding, Observation
+from cascade_operator.plans import first_plan
+from cascade_operator.reasons import HELP, Reason, troubleshooting_table
+from cascade_operator.resources import stage_map_of
+from cascade_operator.rollout import Rollout, Verdict
+from cascade_operator.snapshot import Pod, Stage, Trouble
+from cascade_operator.traffic import METRICS_READ
+from tests.operator.builders import NOW, instances, pod, replica_set, service, snapshot, stage
+
+SPEC = replace(service(), instances=2)
+PLAN = first_plan(SPEC, NOW)
+MAP = stage_map_of(SPEC, PLAN, "2026-02-02T02:40:00Z")
+WAS_COMPLETE = {DEGRADED: {"reason": Reason.ALL_INSTANCES_READY}}
+WAS_SERVING = {READY: {"reason": Reason.SERVING}}
+
+
+def seen(*parts: Stage | Pod, **over: Any) -> Observation:
+    base = Observation(
+        spec=SPEC,
+        snapshot=snapshot(*(parts or (stage(0, 2), *instances(2)))),
+        plan=PLAN,
+        shown=PLAN,
+        stage_map=MAP,
+        decision=in_force(PLAN),
+        metrics=METRICS_READ,
+    )
+    return replace(base, **over)
+
+
+def starting(number: int, trouble: Trouble | None = None) -> list[Pod]:
+    return [pod(f"s{i}", ready=False, router_running=False, trouble=trouble) for i in range(number)]
+
+
+CASES: dict[str, tuple[Observation, dict[str, Any], str, bool, Reason]] = {
+    "all is well": (seen(), {}, READY, True, Reason.SERVING),
+    "one of two is enough to serve": (
+        seen(stage(0, 2), *instances(1), *starting(1)), {}, READY, True, Reason.SERVING,
+    ),
+    "the first instances are starting": (
+        seen(stage(0, 2), *starting(2)), {}, READY, False, Reason.STARTING,
+    ),
+    "all instances went away": (
+        seen(stage(0, 2), *starting(2)), WAS_SERVING, READY, False, Reason.NO_INSTANCE_READY,
+    ),
+    "a taken name": (
+        seen(stage(0, 2), error=Waiting(Reason.NAME_TAKEN, "Service demo", 1.0)),
+        {}, READY, False, Reason.NAME_TAKEN,
+    ),
+    "an error does not take Ready from a service that serves": (
+        seen(error=Waiting(Reason.NAME_TAKEN, "Service demo", 1.0)), {}, READY, True,
+        Reason.SERVING,
+    ),
+    "routers know no stages": (seen(stage_map=None), {}, READY, False, Reason.STARTING),
+    "nothing moves": (seen(), {}, PROGRESSING, False, Reason.SETTLED),
+    "pods move": (
+        seen(step=Step(waiting="proof", to_move=1)), {}, PROGRESSING, True,
+        Reason.MOVING_INSTANCES,
+    ),
+    "pods start": (
+        seen(stage(0, 2), *starting(2)), {}, PROGRESSING, True, Reason.STARTING_INSTANCES,
+    ),
+    "pods are released": (
+        seen(step=Step(writes=(ReleasePod(pod("p")),))), {}, PROGRESSING, True,
+        Reason.REMOVING_INSTANCES,
+    ),
+    "pods drain": (
+        seen(stage(0, 2), *instances(2), pod("old", None, stage_label="leaving", deleting=True)),
+        {}, PROGRESSING, True, Reason.REMOVING_INSTANCES,
+    ),
+    "a template rolls out": (
+        seen(rollout=Rollout(Verdict.WAIT, message="demo-stage-0 rolls")), {}, PROGRESSING, True,
+        Reason.ROLLING_OUT,
+    ),
+    "an error stops progress": (
+        seen(error=Waiting(Reason.NAME_TAKEN, "Service demo", 1.0)), {}, PROGRESSING, False,
+        Reason.NAME_TAKEN,
+    ),
+    "as many as declared": (seen(), {}, DEGRADED, False, Reason.ALL_INSTANCES_READY),
+    "starting is no degradation": (
+        seen(stage(0, 2), *starting(2)), {}, DEGRADED, False, Reason.STARTING_INSTANCES,
+    ),
+    "a lost instance is one": (
+        seen(stage(0, 2), *instances(1)), WAS_COMPLETE, DEGRADED, True,
+        Reason.INSTANCES_NOT_READY,
+    ),
+    "one instance at a time in a rollout is none": (
+        seen(stage(0, 2), *instances(1), rollout=Rollout(Verdict.WAIT)), WAS_COMPLETE, DEGRADED,
+        False, Reason.ROLLING_OUT,
+    ),
+    "no node fits": (
+        seen(stage(0, 2), *starting(1, Trouble("Unschedulable", "0/3 nodes"))), {}, DEGRADED,
+        True, Reason.UNSCHEDULABLE,
+    ),
+    "an image is missing": (
+        seen(stage(0, 2), *starting(1, Trouble("ImagePullBackOff", "no such tag"))), {}, DEGRADED,
+        True, Reason.IMAGE_PULL_FAILED,
+    ),
+    "an engine crashes": (
+        seen(stage(0, 2), *starting(1, Trouble("CrashLoopBackOff", "back-off"))), {}, DEGRADED,
+        True, Reason.CONTAINER_CRASHING,
+    ),
+    "a Secret is missing": (
+        seen(stage(0, 2), *starting(1, Trouble("CreateContainerConfigError", "secret x"))), {},
+        DEGRADED, True, Reason.CONTAINER_NOT_CREATED,
+    ),
+    "a quota is full": (
+        seen(stage(0, 2, replica_sets=(replica_set(0, 2, failure="exceeded quota: gpus"),))), {},
+        DEGRADED, True, Reason.QUOTA_EXCEEDED,
+    ),
+    "admission refuses the pods": (
+        seen(stage(0, 2, replica_sets=(replica_set(0, 2, failure="violates PodSecurity"),))), {},
+        DEGRADED, True, Reason.POD_REFUSED,
+    ),
+    "metrics are read": (seen(), {}, METRICS_AVAILABLE, True, Reason.METRICS_READ),
+    "Prometheus is away": (
+        seen(metrics=Finding(False, Reason.PROMETHEUS_UNREACHABLE, "refused")), {},
+        METRICS_AVAILABLE, False, Reason.PROMETHEUS_UNREACHABLE,
+    ),
+    "the plan is in force": (seen(), {}, PLAN_APPLIED, True, Reason.PLAN_IN_FORCE),
+    "the plan is advice": (
+        seen(decision=Finding(False, Reason.ADVISORY, "would change")), {}, PLAN_APPLIED, False,
+        Reason.ADVISORY,
+    ),
+    "the plan waits for moves": (
+        seen(step=Step(waiting="proof", to_move=1)), {}, PLAN_APPLIED, False,
+        Reason.MOVING_INSTANCES,
+    ),
+    "the plan waits for a rollout": (
+        seen(rollout=Rollout(Verdict.WAIT, message="demo-stage-0 rolls")), {}, PLAN_APPLIED,
+        False, Reason.WAITING_FOR_ROLLOUT,
+    ),
+    "routers still have the ranges before": (
+        seen(stage_map=replace(MAP, plan_id="before")), {}, PLAN_APPLIED, False,
+        Reason.WAITING_FOR_STAGES,
+    ),
+    "all routers run": (seen(), {}, ROUTER_READY, True, Reason.ROUTERS_RUNNING),
+    "a router is down": (
+        seen(stage(0, 2), *instances(1), *starting(1)), {}, ROUTER_READY, False,
+        Reason.ROUTERS_NOT_RUNNING,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_condition(case: str) -> None:
+    observation, previous, type_, holds, reason = CASES[case]
+    found = {condition.type: condition for condition in conditions(observation, previous)}
+    assert (found[type_].holds, found[type_].reason) == (holds, reason)
+    assert found[type_].message
+
+
+def test_every_reason_has_a_meaning_and_a_remedy() -> None:
+    assert set(HELP) == set(Reason)
+    table = troubleshooting_table()
+    assert all(f"`{reason}`" in table for reason in Reason)

@@ -1,0 +1,191 @@
+"""From a reading of Prometheus to the plan in force, and the rhythm of planning."""
+
+import math
+from dataclasses import replace
+from random import Random
+
+import pytest
+
+from cascade_operator.decide import decide
+from cascade_operator.planning import Planning
+from cascade_operator.plans import PlanRecord, first_plan
+from cascade_operator.prometheus import PrometheusError
+from cascade_operator.reasons import Reason
+from cascade_operator.spec import ServiceSpec
+from cascade_operator.traffic import Reading, metrics_finding, traffic_of
+from cascade_planner.histogram import LengthHistogram
+from cascade_planner.traffic import Traffic
+from tests.operator.builders import NOW, service
+
+SECONDS = 600.0
+MAX_LENGTH = 16384
+
+
+def reading(requests: int = 5000, age: float = 5.0) -> Reading:
+    """Chat with a tail of long prompts, as much as keeps eight simulated engines busy."""
+    chance = Random(7)
+    prompts, finals = [], []
+    for _ in range(requests):
+        prompt = chance.choice([100, 200, 300, 6000])
+        prompts.append(prompt)
+        finals.append(min(MAX_LENGTH, prompt + chance.randint(50, 500)))
+    return Reading(
+        LengthHistogram.of_lengths(prompts, SECONDS, MAX_LENGTH),
+        LengthHistogram.of_lengths(finals, SECONDS, MAX_LENGTH),
+        age,
+    )
+
+
+NOTHING = Reading(LengthHistogram(()), LengthHistogram(()), math.inf)
+SPEC = service()
+ONE_STAGE = first_plan(SPEC, NOW)
+
+
+def traffic(spec: ServiceSpec = SPEC) -> Traffic:
+    found = traffic_of(reading(), spec)
+    assert isinstance(found, Traffic)
+    return found
+
+
+def test_a_plan_that_pays_is_adopted() -> None:
+    decision = decide(ONE_STAGE, traffic(), SPEC, NOW)
+    assert len(decision.plan.stages) >= 2
+    assert sum(decision.plan.counts) == 8
+    assert decision.plan.gain_percent is not None
+    assert decision.plan.gain_percent > 5
+    assert decision.plan.moved == NOW
+    assert decision.plan.traffic is not None
+    assert decision.plan.traffic.requests_per_second == pytest.approx(5000 / SECONDS, rel=1e-4)
+    assert decision.event is not None
+    assert decision.event.reason is Reason.PLAN_ADOPTED
+    assert decision.finding.holds
+    assert decision.finding.message == decision.plan.explanation
+
+
+def test_the_same_traffic_again_changes_nothing() -> None:
+    first = decide(ONE_STAGE, traffic(), SPEC, NOW)
+    second = decide(first.plan, traffic(), SPEC, NOW + 60)
+    assert second.plan == first.plan
+    assert second.event is None
+
+
+def test_within_the_cooldown_the_plan_stays() -> None:
+    recent = replace(ONE_STAGE, moved=NOW - 10)
+    assert decide(recent, traffic(), SPEC, NOW).plan == recent
+
+
+def test_a_gain_below_what_is_asked_for_moves_nothing() -> None:
+    stubborn = service(planning={"minGainPercent": 99})
+    assert decide(ONE_STAGE, traffic(stubborn), stubborn, NOW).plan == ONE_STAGE
+
+
+def test_advice_is_shown_and_not_applied() -> None:
+    advisory = service(planning={"mode": "Advisory"})
+    decision = decide(ONE_STAGE, traffic(advisory), advisory, NOW)
+    assert decision.plan == ONE_STAGE
+    assert len(decision.shown.stages) >= 2
+    assert (decision.finding.holds, decision.finding.reason) == (False, Reason.ADVISORY)
+    assert decision.finding.message.startswith("would change to 2 stages")
+    assert decision.event is None
+
+
+def test_boundaries_by_hand_are_kept() -> None:
+    fixed = service(planning={"boundaries": [1024, 4096]})
+    decision = decide(first_plan(fixed, NOW), traffic(fixed), fixed, NOW)
+    assert decision.plan.partition.ends == (1024, 4096, MAX_LENGTH)
+
+
+@pytest.mark.parametrize(
+    ("case", "found", "available", "metrics", "applied"),
+    [
+        ("no series", NOTHING, False, Reason.METRICS_MISSING, Reason.METRICS_MISSING),
+        ("nothing new", reading(age=900), False, Reason.METRICS_STALE, Reason.METRICS_STALE),
+        ("no router scraped", reading(age=math.inf), False, Reason.METRICS_STALE,
+         Reason.METRICS_STALE),
+        ("no request", reading(0), True, Reason.METRICS_READ, Reason.NO_TRAFFIC),
+        ("few requests", reading(20), True, Reason.METRICS_READ, Reason.TOO_FEW_REQUESTS),
+        ("prompts without finals",
+         replace(reading(), finals=LengthHistogram.of_lengths([100] * 9, SECONDS, MAX_LENGTH)),
+         False, Reason.METRICS_MALFORMED, Reason.METRICS_MALFORMED),
+    ],
+)  # fmt: skip
+def test_without_usable_traffic_the_plan_stays(
+    case: str, found: Reading, available: bool, metrics: Reason, applied: Reason
+) -> None:
+    problem = traffic_of(found, SPEC)
+    finding = metrics_finding(problem)
+    assert (finding.holds, finding.reason) == (available, metrics), case
+    decision = decide(ONE_STAGE, problem, SPEC, NOW)
+    assert decision.plan == ONE_STAGE
+    assert decision.finding.reason is applied
+    assert decision.finding.holds
+
+
+class Reader:
+    """Prometheus, as a list of answers."""
+
+    def __init__(self, *answers: Reading | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[str, str, str, int]] = []
+
+    async def read(self, url: str, namespace: str, service: str, window_seconds: int) -> Reading:
+        self.asked.append((url, namespace, service, window_seconds))
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def planned(planning: Planning, plan: PlanRecord, now: float) -> PlanRecord:
+    return (await planning.plan(SPEC, plan, now)).plan
+
+
+async def test_prometheus_is_asked_once_per_interval() -> None:
+    reader = Reader(reading(), reading())
+    planning = Planning(reader, "http://prometheus")
+    plan = await planned(planning, ONE_STAGE, NOW)
+    assert await planned(planning, plan, NOW + 30) == plan
+    assert len(reader.asked) == 1
+    assert planning.due_in(NOW + 30) == 30
+    await planned(planning, plan, NOW + 60)
+    assert reader.asked == [("http://prometheus", "team", "demo", 600)] * 2
+
+
+async def test_an_event_is_told_once() -> None:
+    planning = Planning(Reader(reading()), "http://prometheus")
+    first = await planning.plan(SPEC, ONE_STAGE, NOW)
+    second = await planning.plan(SPEC, first.plan, NOW + 1)
+    assert first.event is not None
+    assert second == replace(first, event=None)
+
+
+async def test_while_prometheus_is_away_the_last_plan_stays_and_its_time_is_said() -> None:
+    planning = Planning(Reader(reading(), PrometheusError("refused")), "http://prometheus")
+    plan = await planned(planning, ONE_STAGE, NOW)
+    decision = await planning.plan(SPEC, plan, NOW + 60)
+    assert decision.plan == plan
+    assert decision.finding.reason is Reason.PLAN_KEPT
+    assert (planning.metrics.holds, planning.metrics.reason) == (
+        False,
+        Reason.PROMETHEUS_UNREACHABLE,
+    )
+    assert planning.metrics.message == (
+        "refused; the plan in force was made at 2026-02-02T02:40:00Z"
+    )
+
+
+async def test_without_a_prometheus_nothing_is_asked() -> None:
+    planning = Planning(Reader(), None)
+    decision = await planning.plan(SPEC, ONE_STAGE, NOW)
+    assert decision.plan == ONE_STAGE
+    assert planning.metrics.reason is Reason.PROMETHEUS_NOT_CONFIGURED
+
+
+async def test_a_changed_spec_is_planned_at_once() -> None:
+    reader = Reader(reading(), reading())
+    planning = Planning(reader, None)
+    url = "http://other:9090"
+    await planning.plan(replace(SPEC, prometheus_url=url), ONE_STAGE, NOW)
+    changed = replace(SPEC, prometheus_url=url, generation=4)
+    await planning.plan(changed, ONE_STAGE, NOW + 1)
+    assert [asked[0] for asked in reader.asked] == [url, url]

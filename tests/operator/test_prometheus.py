@@ -1,0 +1,94 @@
+"""Reading Prometheus over HTTP, and the questions."""
+
+import json
+import math
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+
+from cascade_operator import queries
+from cascade_operator.prometheus import PrometheusError, PrometheusReader
+
+BUCKETS = [{"metric": {"le": "16"}, "value": [1.0, "0.5"]},
+           {"metric": {"le": "+Inf"}, "value": [1.0, "2"]}]  # fmt: skip
+
+
+class Handler(BaseHTTPRequestHandler):
+    """The instant query of Prometheus' HTTP API, with canned answers."""
+
+    answers: ClassVar[dict[str, list[Any]]] = {}
+    status: ClassVar[int] = 200
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        query = parse_qs(urlparse(self.path).query)["query"][0]
+        self.asked.append(query)
+        key = next((key for key in self.answers if key in query), "")
+        result = {"status": "success", "data": {"result": self.answers.get(key, [])}}
+        body = json.dumps(result).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def prometheus() -> Iterator[str]:
+    Handler.answers, Handler.status, Handler.asked = {}, 200, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+async def test_histograms_and_age_are_read(prometheus: str) -> None:
+    Handler.answers = {
+        "prompt_tokens_bucket": BUCKETS,
+        "final_tokens_bucket": BUCKETS[1:],
+        "timestamp": [{"metric": {}, "value": [1.0, "3.25"]}],
+    }
+    found = await PrometheusReader().read(prometheus, "team", "demo", 600)
+    assert found.prompts.buckets == ((16.0, 0.5), (math.inf, 2.0))
+    assert found.finals.buckets == ((math.inf, 2.0),)
+    assert found.age_seconds == 3.25
+    assert Handler.asked == [
+        queries.prompt_lengths("team", "demo", 600),
+        queries.final_lengths("team", "demo", 600),
+        queries.sample_age("team", "demo"),
+    ]
+
+
+async def test_no_series_is_an_answer(prometheus: str) -> None:
+    found = await PrometheusReader().read(prometheus, "team", "demo", 600)
+    assert found.prompts.buckets == ()
+    assert found.age_seconds == math.inf
+
+
+async def test_a_failure_names_the_address(prometheus: str) -> None:
+    Handler.status = 503
+    with pytest.raises(PrometheusError, match=prometheus):
+        await PrometheusReader().read(prometheus, "team", "demo", 600)
+
+
+async def test_a_closed_port_is_said_in_one_line() -> None:
+    with pytest.raises(PrometheusError, match="Connection refused") as caught:
+        await PrometheusReader().read("http://127.0.0.1:9", "team", "demo", 600)
+    assert "\n" not in str(caught.value)
+
+
+def test_questions_are_about_one_service_only() -> None:
+    question = queries.prompt_lengths("team", 'a"b', 600)
+    assert question == (
+        "sum by (le) (rate(cascade_request_prompt_tokens_bucket"
+        '{namespace="team",service="a\\"b"}[600s]))'
+    )

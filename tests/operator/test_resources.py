@@ -1,0 +1,142 @@
+"""The children, pinned by golden files."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cascade_operator.plans import first_plan
+from cascade_operator.pod_template import pod_template, template_hash
+from cascade_operator.resources import (
+    Child,
+    differs,
+    hop_secret,
+    stage_deployment,
+    stage_map_config,
+    stage_map_of,
+    stage_service,
+    static_children,
+)
+from cascade_operator.spec import ServiceSpec
+from cascade_policy import names
+from tests.conftest import Golden
+from tests.operator.builders import IMAGES, NOW, service
+
+GOLDEN = Path(__file__).parent / "golden"
+
+VLLM = {
+    "model": {"name": "llama", "source": "meta-llama/Llama-3.1-8B", "maxLength": 131072},
+    "gpuCount": 4,
+    "gpusPerInstance": 2,
+    "engine": {
+        "type": "vllm",
+        "args": ["--enable-prefix-caching"],
+        "env": [{"name": "HOME", "value": "/elsewhere"}],
+        "template": {
+            "metadata": {"labels": {"team": "blue", names.LABEL_SERVICE: "not-this"}},
+            "spec": {
+                "nodeSelector": {"gpu": "h100"},
+                "tolerations": [{"key": "gpu", "operator": "Exists"}],
+                "schedulingGates": [{"name": "example.org/other"}],
+                "containers": [
+                    {
+                        "name": "engine",
+                        "resources": {"requests": {"cpu": "8"}},
+                        "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+                    }
+                ],
+                "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "m"}}],
+            },
+        },
+    },
+}
+
+
+def _children(spec: ServiceSpec) -> list[Child]:
+    plan = first_plan(spec, NOW)
+    stage_map = stage_map_of(spec, plan, "2026-02-02T02:40:00Z")
+    return [
+        *static_children(spec),
+        hop_secret(spec, "00" * 32),
+        stage_map_config(spec, plan, stage_map),
+        stage_service(spec, 1),
+        stage_deployment(spec, IMAGES, 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"),
+    [
+        ("simulated", {"planning": {"boundaries": [1024]}}),
+        ("vllm-with-template", VLLM),
+    ],
+)
+def test_children(name: str, spec: dict[str, Any], golden: Golden) -> None:
+    manifests = [child.manifest for child in _children(service(**spec))]
+    golden(GOLDEN / f"{name}.yaml", yaml.safe_dump_all(manifests, sort_keys=True))
+
+
+def test_stages_differ_in_nothing_but_their_label() -> None:
+    spec = service()
+    first, second = (pod_template(spec, IMAGES, index) for index in (0, 1))
+    assert first["metadata"]["labels"].pop(names.LABEL_STAGE) == "0"
+    assert second["metadata"]["labels"].pop(names.LABEL_STAGE) == "1"
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("case", "spec", "restarts"),
+    [
+        ("planning", {"planning": {"mode": "Advisory", "boundaries": [512]}}, False),
+        ("objective", {"objective": {"timeToFirstTokenMs": 1}}, False),
+        ("routing", {"routing": {"boundaries": "hard", "bias": 1}}, False),
+        ("handoff", {"handoff": {"enabled": False}}, False),
+        ("more instances", {"instances": 20}, False),
+        ("another maximum length", {"model": {"name": "demo-model", "maxLength": 8192}}, True),
+        ("another image", {"engine": {"type": "simulated", "image": "x"}}, True),
+    ],
+)
+def test_only_what_the_engine_must_know_restarts_it(
+    case: str, spec: dict[str, Any], restarts: bool
+) -> None:
+    before, after = (template_hash(one, IMAGES) for one in (service(), service(**spec)))
+    assert (before != after) is restarts, case
+
+
+def test_the_user_cannot_take_away_what_the_system_needs() -> None:
+    template = pod_template(service(**VLLM), IMAGES, 0)
+    assert template["metadata"]["labels"][names.LABEL_SERVICE] == "demo"
+    gates = [gate["name"] for gate in template["spec"]["schedulingGates"]]
+    assert gates == [names.GATE_PLACEMENT, "example.org/other"]
+
+
+def test_pods_pass_the_restricted_pod_security_level() -> None:
+    for spec in (service(), service(**VLLM)):
+        pod = pod_template(spec, IMAGES, 0)["spec"]
+        assert pod["securityContext"]["runAsNonRoot"]
+        for container in [*pod["containers"], *pod["initContainers"]]:
+            security = container["securityContext"]
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["seccompProfile"]["type"] == "RuntimeDefault"
+
+
+def test_an_object_that_has_more_than_we_say_does_not_differ() -> None:
+    child = stage_deployment(service(), IMAGES, 0)
+    observed = {**child.manifest, "status": {"replicas": 3}}
+    observed["spec"] = {**child.manifest["spec"], "replicas": 3, "paused": False}
+    assert not differs(child, observed)
+    observed["spec"] = {**observed["spec"], "revisionHistoryLimit": 10}
+    assert differs(child, observed)
+
+
+def test_the_budget_is_absolute_and_leaves_one_instance_to_drains() -> None:
+    budgets = [
+        child.manifest["spec"]["minAvailable"]
+        for spec in (service(), replace(service(), instances=1))
+        for child in static_children(spec)
+        if child.kind.plural == "poddisruptionbudgets"
+    ]
+    assert budgets == [7, 0]
