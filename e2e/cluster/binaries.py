@@ -159,6 +159,8 @@ def _build(programs: GoPrograms, target: Path, progress: Progress) -> None:
         "CGO_ENABLED": "0",
         "GOFLAGS": "-mod=readonly -buildvcs=false",
         "GOWORK": "off",
+        # The compiler's processes are short: a fifth less CPU for some more memory.
+        "GOGC": os.environ.get("GOGC", "300"),
     }
     started = time.monotonic()
     _compile(command, SOURCES / programs.module, environment, programs, progress)

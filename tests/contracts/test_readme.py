@@ -1,0 +1,69 @@
+"""The tables of README.md say what the code and the CRD say; --refresh-golden writes them anew."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cascade_operator.reasons import HELP
+
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+CRD = ROOT / "crds" / "cascadeservice.yaml"
+Schema = dict[str, Any]
+
+
+def reasons_table() -> str:
+    rows = [f"| `{reason}` | {entry.meaning} | {entry.remedy} |" for reason, entry in HELP.items()]
+    return "\n".join(["| reason | what it means | what to do |", "|---|---|---|", *rows])
+
+
+def fields(schema: Schema, path: str) -> Iterator[tuple[str, Schema, bool]]:
+    """(path, schema, required) of the leaves below `schema`."""
+    for name, field in schema.get("properties", {}).items():
+        here = f"{path}.{name}"
+        required = name in schema.get("required", ())
+        if "properties" in field and not field.get("x-kubernetes-preserve-unknown-fields"):
+            yield from fields(field, here)
+        else:
+            yield here, field, required
+
+
+def default_of(schema: Schema, required: bool) -> str:
+    if "default" in schema:
+        return f"`{schema['default']}`"
+    return "required" if required else ""
+
+
+def spec_table() -> str:
+    crd = yaml.safe_load(CRD.read_text())
+    spec = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    rows = []
+    for path, schema, required in fields(spec, "spec"):
+        values = " or ".join(f"`{value}`" for value in schema.get("enum", ()))
+        words = " ".join(schema.get("description", "").split()).replace("|", "\\|")
+        words = f"{words} {values}".strip()
+        rows.append(f"| `{path}` | {default_of(schema, required)} | {words} |")
+    return "\n".join(["| field | default | meaning |", "|---|---|---|", *rows])
+
+
+@pytest.mark.parametrize(
+    ("section", "table"),
+    [("reasons", reasons_table), ("spec", spec_table)],
+    ids=["reasons", "spec"],
+)
+def test_the_table_in_the_readme_is_generated(
+    section: str, table: Any, request: pytest.FixtureRequest
+) -> None:
+    text = README.read_text()
+    pattern = re.compile(rf"(<!-- {section} -->\n).*?(\n<!-- /{section} -->)", re.DOTALL)
+    assert pattern.search(text), f"README.md has no section {section}"
+
+    wanted = pattern.sub(lambda found: f"{found[1]}{table()}{found[2]}", text)
+
+    if request.config.getoption("--refresh-golden"):
+        README.write_text(wanted)
+    assert README.read_text() == wanted, "run pytest tests/contracts --refresh-golden"
