@@ -7,7 +7,7 @@ from typing import Final
 
 from cascade_operator.pod_template import Images
 
-VLLM_IMAGE: Final = "docker.io/vllm/vllm-openai:v0.11.0"
+VLLM_IMAGE: Final = "docker.io/vllm/vllm-openai:v0.32.0"
 
 
 class InvalidSettings(ValueError):

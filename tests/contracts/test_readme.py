@@ -8,17 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
-from cascade_operator.reasons import HELP
+from cascade_operator.reasons import troubleshooting_table
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 CRD = ROOT / "crds" / "cascadeservice.yaml"
 Schema = dict[str, Any]
-
-
-def reasons_table() -> str:
-    rows = [f"| `{reason}` | {entry.meaning} | {entry.remedy} |" for reason, entry in HELP.items()]
-    return "\n".join(["| reason | what it means | what to do |", "|---|---|---|", *rows])
 
 
 def fields(schema: Schema, path: str) -> Iterator[tuple[str, Schema, bool]]:
@@ -52,7 +47,7 @@ def spec_table() -> str:
 
 @pytest.mark.parametrize(
     ("section", "table"),
-    [("reasons", reasons_table), ("spec", spec_table)],
+    [("reasons", lambda: troubleshooting_table().rstrip()), ("spec", spec_table)],
     ids=["reasons", "spec"],
 )
 def test_the_table_in_the_readme_is_generated(
