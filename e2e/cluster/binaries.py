@@ -151,7 +151,8 @@ def _build(programs: GoPrograms, target: Path, progress: Progress) -> None:
     progress(f"building {names} (first time only, kept in {target.parent})")
     values = " ".join(f"-X {key}={value}" for key, value in programs.link_values)
     command = [
-        go, "build", "-v", "-trimpath", "-ldflags", f"-s -w {values}", "-tags", programs.tags,
+        go, "build", "-v", "-trimpath", "-tags", programs.tags,
+        "-gcflags=all=-dwarf=false", "-ldflags", f"-s -w {values}",
         "-o", f"{target}/", *(package for _, package in programs.packages),
     ]  # fmt: skip
     environment = {

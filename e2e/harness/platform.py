@@ -69,9 +69,7 @@ class Platform:
 
         def agrees() -> bool:
             status = system.get("deployment", deployment).get("status", {})
-            return (
-                status.get("replicas", 0) == replicas and status.get("readyReplicas", 0) == replicas
-            )
+            return {status.get("replicas", 0), status.get("readyReplicas", 0)} == {replicas}
 
         until(f"{deployment} at {replicas} replicas", agrees, seconds=90)
 

@@ -121,9 +121,12 @@ class PodWatch:
         process = self._process
         assert process is not None
         assert process.stdout is not None
-        for line in process.stdout:
-            event = json.loads(line)
-            with self._changed:
-                self._sightings.see(event["type"], pod_facts(event["object"]), time.monotonic())
-                self._changed.notify_all()
-        self.broken = self._process is not None
+        try:
+            for line in process.stdout:
+                event = json.loads(line)
+                with self._changed:
+                    self._sightings.see(event["type"], pod_facts(event["object"]), time.monotonic())
+                    self._changed.notify_all()
+        finally:
+            # Only leaving the context ends a watch that has seen everything.
+            self.broken = self._process is not None

@@ -183,6 +183,9 @@ class _Replay:
             received, whole = check.received_characters, len(request.expected.text)
             detail = f"{error}; {received} of {whole} characters had come"
             self._report.note_lost(request.index, request.kind, str(error), detail)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            reason = "the answer is not of the OpenAI form"
+            self._report.note_lost(request.index, request.kind, reason, f"{reason}: {error!r}")
         except asyncio.CancelledError:
             reason = "not answered within the drain timeout"
             self._report.note_lost(request.index, request.kind, reason, reason)

@@ -58,6 +58,7 @@ class Outcome:
 
     def failures(self) -> list[str]:
         """Why this run is no success, in words; empty when it is one."""
+        sent, completed = self.total("requestsSent"), self.total("requestsCompleted")
         checks = {
             f"{self.total('requestsLost')} requests were lost": self.total("requestsLost") > 0,
             f"{self.total('streamsWrong')} streams differ from the uncut expectation": (
@@ -71,7 +72,10 @@ class Outcome:
             "no request that outgrew its stage was handed over": (
                 self.total("handoversToLongerStages") < 1
             ),
-            "no request completed": self.total("requestsCompleted") < 1,
+            f"only {completed} of {sent} requests completed": not 0 < sent == completed,
+            f"{self.total('retries')} requests were turned away at first": (
+                self.total("retries") > 0
+            ),
         }
         return [words for words, failed in checks.items() if failed] + list(self.problems)
 

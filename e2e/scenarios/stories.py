@@ -37,8 +37,10 @@ def traffic(
 
 
 def assert_nothing_lost(summary: JsonObject) -> None:
-    """Every request that was sent completed, with exactly the tokens of an uncut stream."""
+    """Every request that was sent completed, at the first try, with exactly the tokens of an
+    uncut stream."""
     assert summary["requestsSent"] > 0
     assert summary["requestsLost"] == 0, summary
     assert summary["streamsWrong"] == 0, summary
     assert summary["requestsCompleted"] == summary["requestsSent"], summary
+    assert summary["retries"] == 0, summary

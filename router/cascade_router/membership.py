@@ -71,7 +71,9 @@ class Membership:
                 "namespace": self._config.namespace,
                 "label_selector": (
                     f"{names.LABEL_SERVICE}={self._config.service},"
-                    f"{names.LABEL_SERVICE_UID}={self._config.service_uid}"
+                    f"{names.LABEL_SERVICE_UID}={self._config.service_uid},"
+                    # The front Service has slices too, of all stages: they carry no stage label.
+                    f"{names.LABEL_STAGE}"
                 ),
             },
             _EndpointWatch(self),

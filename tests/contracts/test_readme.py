@@ -62,3 +62,8 @@ def test_the_table_in_the_readme_is_generated(
     if request.config.getoption("--refresh-golden"):
         README.write_text(wanted)
     assert README.read_text() == wanted, "run pytest tests/contracts --refresh-golden"
+
+
+def test_the_readme_has_no_placeholder() -> None:
+    prose = re.sub(r"^```.*?^```$", "", README.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert not re.findall(r"^[A-Z]{3,}$", prose, re.MULTILINE)

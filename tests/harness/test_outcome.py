@@ -16,6 +16,7 @@ def phase(name: str, **counts: int) -> Phase:
             "requestsSent": 10,
             "requestsCompleted": 10,
             "requestsLost": 0,
+            "retries": 0,
             "streamsCompared": 9,
             "streamsWrong": 0,
             "handovers": 1,
@@ -49,6 +50,14 @@ NO_HANDOVER = {"handoversToLongerStages": 0}
 
 FAILURES: dict[str, tuple[Outcome, str]] = {
     "a lost request": (replace(GOOD, after=phase("after", requestsLost=1)), "1 requests were lost"),
+    "a request that never ended": (
+        replace(GOOD, after=phase("after", requestsCompleted=9)),
+        "only 29 of 30 requests completed",
+    ),
+    "a request that was turned away": (
+        replace(GOOD, after=phase("after", retries=1)),
+        "1 requests were turned away",
+    ),
     "a wrong stream": (replace(GOOD, moving=phase("m", streamsWrong=2)), "2 streams differ"),
     "a restarted pod": (replace(GOOD, pods_restarted=1), "1 pods were restarted"),
     "one stage only": (replace(GOOD, plan={"stages": [stage(0)]}), "1 stage(s)"),

@@ -16,7 +16,7 @@ import pytest
 from kubernetes.aio import client, config
 
 from cascade_operator.cluster import Cluster
-from e2e.cluster import ApiServer, ClusterError, api_server
+from e2e.cluster import ApiServer
 from tests.operator.api.kubelet import Kubelet
 from tests.operator.builders import IMAGES
 
@@ -25,21 +25,16 @@ PATIENCE_SECONDS = 40.0
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[ApiServer]:
+def server(api_server: ApiServer) -> ApiServer:
     """The API server, with the CRD established."""
-    try:
-        context = api_server(controllers=True)
-        with context as running:
-            kubectl = [*running.kubectl]
-            subprocess.run([*kubectl, "apply", "-f", str(CRD)], check=True, capture_output=True)
-            subprocess.run(
-                [*kubectl, "wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRD)],
-                check=True,
-                capture_output=True,
-            )
-            yield running
-    except ClusterError as error:
-        pytest.skip(f"no API server on this machine: {error}")
+    kubectl = [*api_server.kubectl]
+    subprocess.run([*kubectl, "apply", "-f", str(CRD)], check=True, capture_output=True)
+    subprocess.run(
+        [*kubectl, "wait", "--for=condition=Established", "--timeout=30s", "-f", str(CRD)],
+        check=True,
+        capture_output=True,
+    )
+    return api_server
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ async def test_only_what_the_role_allows_is_asked_for(api: ApiServer, sidecar: S
             assert query["fieldSelector"] == "metadata.name=llama-stagemap"
         else:
             assert query["labelSelector"] == (
-                f"{names.LABEL_SERVICE}=llama,{names.LABEL_SERVICE_UID}=u-1"
+                f"{names.LABEL_SERVICE}=llama,{names.LABEL_SERVICE_UID}=u-1,{names.LABEL_STAGE}"
             )
 
 
