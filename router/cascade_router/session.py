@@ -59,6 +59,8 @@ class Session:
         self._tools.sessions.add(self)
         self._pin(self._request.pin)
         self._task = self._tools.loop.create_task(self._run())
+        # Not in the task itself: one that is cancelled before its first step never runs at all.
+        self._task.add_done_callback(self._close)
 
     # The life of a request -------------------------------------------------------------------
 
@@ -72,8 +74,6 @@ class Session:
         except Exception:
             _log.exception("a request failed by a fault of the router")
             self._fail(RequestError(500, UPSTREAM, "the router failed; send the request again"))
-        finally:
-            self._close()
 
     async def _serve(self) -> None:
         """From the prompt's length to the last byte, over as many legs as it takes."""
@@ -261,7 +261,7 @@ class Session:
         else:
             self._client.abort()
 
-    def _close(self) -> None:
+    def _close(self, _: object) -> None:
         """Whatever happened: nothing of the request stays behind."""
         if self._leg is not None:
             self._leg.close()

@@ -118,10 +118,11 @@ async def test_a_relabelled_instance_serves_its_new_stage_and_keeps_what_runs(
     async with cluster(tmp_path, [0, 0, 1], stage_map(100)) as service:
         body = {"prompt": [5, 6], "max_tokens": 300, "ignore_eos": True}
         want = expected_output([5, 6], 300, ignore_eos=True)
+        service.publish(without=[service[1]])
         running = [
             asyncio.create_task(stream(service[2].url, "/v1/completions", body)) for _ in range(6)
         ]
-        await until(lambda: bool(service[0].engine.batch.running), "the first one has work")
+        await until(lambda: len(service[0].engine.batch.running) == 6, "the first one has work")
         service[0].stage = 1
         service.publish()
         got = await stream(service[2].url, "/v1/completions", {**body, "max_tokens": 1})

@@ -203,7 +203,7 @@ async def test_many_requests_share_the_instances_of_a_stage(tmp_path: Path) -> N
     async with cluster(tmp_path, [0, 0, 0], stage_map()) as service:
         bodies = [
             {"prompt": [20 + number, 9], "max_tokens": 40, "ignore_eos": True}
-            for number in range(30)
+            for number in range(60)
         ]
         answers = await asyncio.gather(
             *(stream(service[0].url, "/v1/completions", body) for body in bodies)
