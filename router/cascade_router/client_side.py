@@ -32,9 +32,8 @@ def begin(
         # Nothing that is pinned is ever handed over; how often others will be is not known yet.
         head.append((names.HEADER_HANDOVERS, "0"))
     head += [(name, headers[name]) for name in _BY_REQUEST if name in headers]
-    length = headers.get("content-length", "")
-    known = int(length) if length.isdigit() and not request.streamed else None
-    client.begin(200, head, known)
+    # Without a length: an unstreamed answer may still have to be made again by another engine.
+    client.begin(200, head)
 
 
 def pass_error(client: ClientConnection, refused: Refused) -> Outcome:

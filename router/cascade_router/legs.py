@@ -42,6 +42,8 @@ class Lost:
     """The connection, the engine, or its patience broke."""
 
     reason: str
+    is_instance_at_fault: bool = True
+    """False where every instance would do the same: nobody is banned, nobody else is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,7 @@ class Leg:
         try:
             out = answer.feed(body)
         except EventTooLarge:
-            self._fail("an event is larger than allowed")
+            self._fail("an event is larger than allowed", is_instance_at_fault=False)
             return
         came = answer.tokens - before
         if came > 0:
@@ -227,9 +229,9 @@ class Leg:
     def _answer_waits(self) -> bool:
         return self._answer.joinable
 
-    def _fail(self, reason: str) -> None:
+    def _fail(self, reason: str, *, is_instance_at_fault: bool = True) -> None:
         self.close()
-        self._put(Lost(reason))
+        self._put(Lost(reason, is_instance_at_fault))
 
     def _release(self) -> None:
         if self._booking is not None:

@@ -92,8 +92,11 @@ class Generation:
 def parse(request: Request, handoff_enabled: bool = True) -> Generation:
     """Read a generation request. Raises RequestError for what no engine should see."""
     _refuse_headers(request.headers)
-    raw = _read_fields(request.body)
-    values, prompt_ids = _decode(raw)
+    try:
+        raw = _read_fields(request.body)
+        values, prompt_ids = _decode(raw)
+    except RecursionError:
+        raise RequestError(400, INVALID_REQUEST, "the body is nested too deeply") from None
     _refuse_fields(values)
     streamed = values.get("stream") is True
     pin = pin_reason(request.path, values)

@@ -30,6 +30,8 @@ class Exchange(Protocol):
         """The client caught up."""
 
 
+_HEAD_TOO_LARGE = f"the head is larger than {limits.MAX_HEAD_BYTES} bytes"
+
 Handler = Callable[["ClientConnection", Request], Exchange | None]
 """Answers a request at once (None) or hands back the exchange that will."""
 
@@ -81,6 +83,7 @@ class ClientConnection(asyncio.Protocol):
         "_handler",
         "_head_bytes",
         "_headers",
+        "_in_next",
         "_in_request",
         "_keep_alive",
         "_loop",
@@ -92,6 +95,7 @@ class ClientConnection(asyncio.Protocol):
         "_seen_at",
         "_started_at",
         "_transport",
+        "_unread_head_bytes",
         "_url",
     )
 
@@ -113,6 +117,7 @@ class ClientConnection(asyncio.Protocol):
         self._paused_at: float | None = None
         self._seen_at = self._started_at = loop.time()
         self._in_request = False
+        self._in_next = False
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._begin()
@@ -297,7 +302,7 @@ class ClientConnection(asyncio.Protocol):
         self._url = b""
         self._headers = {}
         self._body = []
-        self._head_bytes = 0
+        self._head_bytes = self._unread_head_bytes = 0
         self._body_bytes = -1
 
     def _count_head(self, size: int) -> None:
@@ -305,16 +310,32 @@ class ClientConnection(asyncio.Protocol):
         if self._head_bytes > limits.MAX_HEAD_BYTES:
             raise _HeadTooLarge
 
+    @property
+    def _in_head(self) -> bool:
+        return self._in_request and self._body_bytes < 0
+
+    def _count_unread(self, size: int) -> None:
+        self._unread_head_bytes += size
+        if self._unread_head_bytes > limits.MAX_HEAD_BYTES:
+            raise _HeadTooLarge
+
     def _feed(self, data: bytes) -> None:
+        in_head = self._in_head
         try:
             self._parser.feed_data(data)
+            if in_head and self._in_head:
+                # The parser tells of a header when it is complete; one that never ends counts too.
+                self._count_unread(len(data))
+        except _HeadTooLarge:
+            self._refuse(431, _HEAD_TOO_LARGE)
+            return
         except httptools.HttpParserUpgrade:
             self._refuse(400, "protocol upgrades are not supported")
             return
         except httptools.HttpParserError as error:
             cause = error.__context__
             if isinstance(cause, _HeadTooLarge):
-                self._refuse(431, f"the head is larger than {limits.MAX_HEAD_BYTES} bytes")
+                self._refuse(431, _HEAD_TOO_LARGE)
             elif isinstance(cause, _TooLarge):
                 self._refuse(413, f"the body is larger than {limits.MAX_BODY_BYTES} bytes")
             else:
@@ -323,7 +344,16 @@ class ClientConnection(asyncio.Protocol):
         self._next()
 
     def _next(self) -> None:
-        """Answer what is ready; each answer calls back here when it is done."""
+        """Answer what is ready; an answer that is not complete at once calls back here later."""
+        if self._in_next:
+            return
+        self._in_next = True
+        try:
+            self._answer_ready()
+        finally:
+            self._in_next = False
+
+    def _answer_ready(self) -> None:
         while self._ready and not self._answering and self._transport is not None:
             self._request = request = self._ready.popleft()
             self._keep_alive = request.keep_alive and not self._others.draining
@@ -343,6 +373,7 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is None:
             return
         if not self._keep_alive:
+            self._ready.clear()
             self._transport.close()
             return
         self._next()

@@ -202,6 +202,8 @@ class Session:
 
     async def _after_loss(self, placement: Placement, report: Report) -> Placement:
         """An instance was lost: the stream goes on elsewhere from what the client has."""
+        if isinstance(report, Lost) and not report.is_instance_at_fault:
+            raise client_side.broken(report.reason)
         tools, member = self._tools, placement.member
         reason = report.reason if isinstance(report, Lost) else "it stopped"
         _log.warning("instance %s was lost in mid-request: %s", member.name, reason)

@@ -91,6 +91,45 @@ async def test_a_chunked_body_that_grows_too_large_is_refused(
 
 
 @on_uvloop
+async def test_one_header_that_never_ends_is_refused(tmp_path: Path) -> None:
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        host, port = service[0].url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET / HTTP/1.1\r\nx: ")
+        answer = asyncio.ensure_future(reader.read())
+        sent = 0
+        # The refusal may be overtaken by the reset of a connection that nobody reads any more.
+        with contextlib.suppress(ConnectionError):
+            while not answer.done():
+                assert sent < 100 * limits.MAX_HEAD_BYTES, "the head may grow without limit"
+                writer.write(b"y" * 8192)
+                sent += 8192
+                await writer.drain()
+                await asyncio.sleep(0)
+            assert (await answer).split(b" ")[1] == b"431"
+        assert sent < 100 * limits.MAX_HEAD_BYTES
+        writer.close()
+
+
+@on_uvloop
+async def test_a_body_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> None:
+    body = b'{"model":"m","prompt":' + b"[" * 5000 + b"]" * 5000 + b"}"
+    head = b"POST /v1/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        answer = await send_raw(service[0].url, head % len(body) + body)
+        assert answer.split(b" ")[1] == b"400"
+        assert b"nested too deeply" in answer
+
+
+@on_uvloop
+async def test_hundreds_of_pipelined_requests_are_all_answered(tmp_path: Path) -> None:
+    last = b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n"
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        answer = await send_raw(service[0].url, b"GET /health HTTP/1.1\r\n\r\n" * 600 + last)
+        assert answer.count(b"HTTP/1.1 200 OK") == 601
+
+
+@on_uvloop
 async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
     async with cluster(tmp_path, [0], stage_map()) as service:
         last = b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n"
@@ -194,6 +233,30 @@ async def test_a_first_event_of_a_megabyte_passes(tmp_path: Path) -> None:
         got = await stream(url, "/v1/completions", {"prompt": prompt, "max_tokens": 2})
         assert (got.text, got.errors) == ("ab", [])
         assert len(got.raw) < 1000
+
+
+@on_uvloop
+async def test_an_event_that_is_too_large_is_not_held_against_the_instance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_EVENT_BYTES", 1000)
+    monkeypatch.setattr(limits, "EVENT_BYTES_PER_TOKEN", 0)
+    asked = 0
+
+    async def script(connection: Connection, _path: str, _body: bytes) -> None:
+        nonlocal asked
+        asked += 1
+        connection.send(STREAM_HEAD)
+        connection.send_chunk(b'data: {"choices":"' + b"y" * 2000)
+
+    async with (
+        scripted_engine(script) as engine,
+        lone_sidecar(tmp_path, engine.port) as (sidecar, url),
+    ):
+        got = await stream(url, "/v1/completions", {"prompt": [1, 2], "max_tokens": 2, "stop": "x"})
+        assert len(got.errors) == 1 or got.status == 502
+        assert asked == 1
+        assert not sidecar.tools.bans.banned("127.0.0.1:0", 0.0)
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["one hop", "two hops"])
