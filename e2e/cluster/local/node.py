@@ -189,13 +189,17 @@ def coredns(layout: Layout) -> list[str]:
 
 
 def dns_objects() -> list[dict[str, Any]]:
-    """The DNS Service, which leads to the CoreDNS on the node, and what CoreDNS may read."""
+    """What makes CoreDNS, a process on the node, the cluster's DNS."""
+    return [*_dns_service(), *_dns_permissions()]
+
+
+def _dns_service() -> list[dict[str, Any]]:
+    """A Service without selector that leads to the node's own address."""
     labels = {"k8s-app": "kube-dns", "kubernetes.io/name": "CoreDNS"}
     ports = [
         {"name": "dns", "port": 53, "protocol": "UDP"},
         {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
     ]
-    name = "system:coredns"
     return [
         {
             "apiVersion": "v1",
@@ -215,6 +219,13 @@ def dns_objects() -> list[dict[str, Any]]:
             "ports": ports,
             "endpoints": [{"addresses": [NODE_ADDRESS], "conditions": {"ready": True}}],
         },
+    ]
+
+
+def _dns_permissions() -> list[dict[str, Any]]:
+    """What CoreDNS may read."""
+    name = "system:coredns"
+    return [
         {
             "apiVersion": "rbac.authorization.k8s.io/v1",
             "kind": "ClusterRole",
