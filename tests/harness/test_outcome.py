@@ -46,7 +46,7 @@ GOOD = Outcome(
     load={"requestsPerSecond": 9.0, "seconds": 40.0},
 )
 
-NO_HANDOVER = {"handoversToLongerStages": 0}
+NOT_HANDED = phase("x", handoversToLongerStages=0)
 
 FAILURES: dict[str, tuple[Outcome, str]] = {
     "a lost request": (replace(GOOD, after=phase("after", requestsLost=1)), "1 requests were lost"),
@@ -63,7 +63,7 @@ FAILURES: dict[str, tuple[Outcome, str]] = {
     "one stage only": (replace(GOOD, plan={"stages": [stage(0)]}), "1 stage(s)"),
     "no move": (replace(GOOD, pods_moved=0), "no warm pod was moved"),
     "no hand-over": (
-        replace(GOOD, **dict.fromkeys(("before", "moving", "after"), phase("x", **NO_HANDOVER))),
+        replace(GOOD, before=NOT_HANDED, moving=NOT_HANDED, after=NOT_HANDED),
         "no request that outgrew its stage was handed over",
     ),
     "something the watch saw": (replace(GOOD, problems=("9 pods were bound",)), "9 pods"),
