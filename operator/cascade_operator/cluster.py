@@ -18,7 +18,10 @@ from cascade_operator.kinds import Kind
 Json = Mapping[str, Any]
 
 REQUEST_SECONDS: Final = 8.0
-"""Shorter than the renew deadline of the Lease: no write of an old leader outlives it."""
+"""Limit of a read."""
+WRITE_SECONDS: Final = 3.0
+"""Limit of a write: with the renew deadline of the Lease together no longer than the Lease, so
+that no write of an old leader arrives when another may lead."""
 _PAGE: Final = 500
 _CONCURRENCY: Final = 16
 
@@ -158,10 +161,7 @@ class Cluster:
         body: Json,
         content: str = "application/json",
     ) -> Json:
-        if not self._may_write():
-            raise NotLeader
-        self.writes += 1
-        return await self._request(method, path, query, body, content)
+        return await self._request(method, path, query, body, content, write=True)
 
     async def _request(
         self,
@@ -170,13 +170,19 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         body: Json | None = None,
         content: str = "application/json",
+        *,
+        write: bool = False,
     ) -> Json:
         url = quote(path) + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "Content-Type": content}
-        self.requests += 1
         async with self._slots:
+            # Waiting for the slot takes time, in which the leadership may have ended.
+            if write and not self._may_write():
+                raise NotLeader
+            self.requests += 1
+            self.writes += write
             try:
-                async with asyncio.timeout(REQUEST_SECONDS):
+                async with asyncio.timeout(WRITE_SECONDS if write else REQUEST_SECONDS):
                     await self._client.update_params_for_auth(
                         headers, [], ["BearerToken"], url, method, body
                     )

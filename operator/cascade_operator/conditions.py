@@ -30,6 +30,8 @@ _TROUBLES: Final[dict[str, Reason]] = {
     "CreateContainerConfigError": Reason.CONTAINER_NOT_CREATED,
     "CreateContainerError": Reason.CONTAINER_NOT_CREATED,
 }
+START_LIMIT_SECONDS: Final = 900.0
+"""An instance that is not ready so long after it got its node is no longer just starting."""
 _MESSAGE_LIMIT: Final = 1024
 _NAMED_PODS: Final = 3
 
@@ -44,16 +46,19 @@ class Condition:
     message: str
 
 
-def conditions(seen: Observation, previous: Json) -> tuple[Condition, ...]:
-    """All conditions, in the order in which they are shown.
+def conditions(
+    seen: Observation, previous: Json, ready_before: int, now: float
+) -> tuple[Condition, ...]:
+    """All conditions, in the order in which they are shown; `now` in unix seconds.
 
-    `previous` maps condition types to the conditions in the status, for the two that depend on
-    what was before: an instance that starts is not yet degradation, one that is lost is.
+    `previous` maps condition types to the conditions in the status, and `ready_before` is the
+    number of ready instances there, for the two that depend on what was before: an instance that
+    starts is not yet degradation, one that is lost is.
     """
     findings = {
         READY: _ready(seen, previous),
         PROGRESSING: _progressing(seen),
-        DEGRADED: _degraded(seen, previous),
+        DEGRADED: _degraded(seen, previous, ready_before, now),
         METRICS_AVAILABLE: seen.metrics,
         PLAN_APPLIED: _plan_applied(seen),
         ROUTER_READY: _router_ready(seen),
@@ -100,7 +105,7 @@ def _progressing(seen: Observation) -> Finding:
     ] + [write.pod for write in seen.step.writes if isinstance(write, ReleasePod)]
     if leaving:
         return Finding(
-            True, Reason.REMOVING_INSTANCES, f"{_names(leaving)} finish their sequences and go"
+            True, Reason.REMOVING_INSTANCES, f"{_names(leaving)} leave their stages and are removed"
         )
     if seen.step.to_move:
         return _moving(seen, holds=True)
@@ -123,12 +128,32 @@ def _moving(seen: Observation, *, holds: bool) -> Finding:
     return Finding(holds, Reason.MOVING_INSTANCES, text)
 
 
-def _degraded(seen: Observation, previous: Json) -> Finding:
+def _degraded(seen: Observation, previous: Json, ready_before: int, now: float) -> Finding:
     missing = seen.spec.instances - _ready_count(seen)
     if seen.rollout.verdict in (Verdict.WAIT, Verdict.APPLY) and missing <= 1:
         return Finding(False, Reason.ROLLING_OUT, "at most one instance is replaced at a time")
     if missing <= 0:
         return Finding(False, Reason.ALL_INSTANCES_READY, f"{seen.spec.instances} are ready")
+    cause = _known_cause(seen, missing)
+    if cause is not None:
+        return cause
+    lost = _ready_count(seen) < ready_before
+    overdue = [
+        pod
+        for pod in _instances(seen)
+        if pod.bound and not pod.ready and now - pod.since > START_LIMIT_SECONDS
+    ]
+    # What was lost stays lost until all are ready, though the status forgets how many there were.
+    if not lost and not overdue and previous.get(DEGRADED, {}).get("status") != "True":
+        return Finding(False, Reason.STARTING_INSTANCES, f"{missing} instances are starting")
+    text = f"{missing} of {seen.spec.instances} instances are not ready"
+    if overdue:
+        text += f"; {_names(overdue)} for more than {START_LIMIT_SECONDS / 60:.0f} minutes"
+    return Finding(True, Reason.INSTANCES_NOT_READY, text)
+
+
+def _known_cause(seen: Observation, missing: int) -> Finding | None:
+    """What the cluster says why instances are missing, if it says so."""
     failures = [
         rs.failure for stage in seen.snapshot.stages for rs in stage.replica_sets if rs.failure
     ]
@@ -144,14 +169,7 @@ def _degraded(seen: Observation, previous: Json) -> Finding:
                 f"{missing} of {seen.spec.instances} instances are not ready; {pod.name}: "
                 f"{pod.trouble.message}",
             )
-    before = previous.get(DEGRADED, {})
-    if before.get("reason", Reason.STARTING_INSTANCES) == Reason.STARTING_INSTANCES:
-        return Finding(False, Reason.STARTING_INSTANCES, f"{missing} instances are starting")
-    return Finding(
-        True,
-        Reason.INSTANCES_NOT_READY,
-        f"{missing} of {seen.spec.instances} instances are not ready",
-    )
+    return None
 
 
 def _plan_applied(seen: Observation) -> Finding:

@@ -105,9 +105,15 @@ class Elector:
 
     async def campaign(self) -> None:
         """Return when this process has become the leader."""
+        failing = False
         while not self._leading:
-            with suppress(ClusterError, TimeoutError):
+            try:
                 await self._round()
+                failing = False
+            except (ClusterError, TimeoutError) as error:
+                if not failing and not _overtaken(error):
+                    self._warn(error)
+                    failing = True
             if not self._leading:
                 await asyncio.sleep(RENEW_SECONDS / 2)
         log.info("leading, by Lease %s/%s", self._namespace, self._name)
@@ -131,6 +137,22 @@ class Elector:
         with suppress(ClusterError, TimeoutError):
             async with asyncio.timeout(REQUEST_SECONDS):
                 await self._put("", self._lease)
+
+    def _warn(self, error: Exception) -> None:
+        """Said once per row of failures: an operator that waits in silence looks like a standby."""
+        forbidden = isinstance(error, ClusterError) and error.status == 403
+        hint = (
+            "; give the operator's service account get, create and update on leases there"
+            if forbidden
+            else ""
+        )
+        log.warning(
+            "the Lease %s/%s cannot be read or taken, trying on: %s%s",
+            self._namespace,
+            self._name,
+            str(error) or type(error).__name__,
+            hint,
+        )
 
     async def _round(self) -> None:
         """Read the Lease and do what `judge` says."""
@@ -180,3 +202,8 @@ class Elector:
             self._lease = await self._api.replace(
                 kinds.LEASE, self._namespace, self._name, {**lease, "spec": spec}
             )
+
+
+def _overtaken(error: Exception) -> bool:
+    """Whether another candidate was faster, which is no failure."""
+    return isinstance(error, ClusterError) and error.conflict

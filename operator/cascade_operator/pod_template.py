@@ -20,7 +20,7 @@ _USER: Final = 65532
 _ENGINE_URL: Final = f"http://127.0.0.1:{names.PORT_ENGINE}"
 _TOKEN_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 _GRACE_SECONDS: Final = 600
-"""Running sequences of a long stage take minutes; an idle instance ends at once."""
+"""For the streams that a pod's router relays for other engines; an idle pod ends at once."""
 _CONTAINER_SECURITY: Final[Manifest] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -216,6 +216,9 @@ def _vllm(spec: ServiceSpec, images: Images) -> Manifest:
             # The router reuses connections; the engine's own idle limit of 5 s closes them unsaid.
             {"name": "VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "value": "75"},
             {"name": "HOME", "value": "/cache"},
+            # The user has no passwd entry; libraries that ask for its name find it here.
+            {"name": "USER", "value": "cascade"},
+            {"name": "LOGNAME", "value": "cascade"},
             {"name": "HF_HOME", "value": "/cache/huggingface"},
             {"name": "VLLM_CACHE_ROOT", "value": "/cache/vllm"},
         ],

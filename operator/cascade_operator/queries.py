@@ -4,7 +4,12 @@ All are scoped by the namespace and the service that the routers put on their me
 so that no scrape configuration can mix two installs.
 """
 
+from typing import Final
+
 from cascade_policy import names
+
+DECODE_LABEL: Final = "le_length"
+"""Label of the decode counter: the upper end of the bucket, in tokens."""
 
 
 def prompt_lengths(namespace: str, service: str, window_seconds: int) -> str:
@@ -15,6 +20,13 @@ def prompt_lengths(namespace: str, service: str, window_seconds: int) -> str:
 def final_lengths(namespace: str, service: str, window_seconds: int) -> str:
     """The same requests by the length at which they ended: with the former, what is decoded."""
     return _histogram(names.METRIC_FINAL_TOKENS, namespace, service, window_seconds)
+
+
+def decoded_lengths(namespace: str, service: str, window_seconds: int) -> str:
+    """Tokens decoded per second by sequence length, one value per bucket, not cumulative."""
+    scope = _scope(namespace, service)
+    rate = f"rate({names.METRIC_DECODE_TOKENS}{{{scope}}}[{window_seconds}s])"
+    return f"sum by ({DECODE_LABEL}) ({rate})"
 
 
 def sample_age(namespace: str, service: str) -> str:

@@ -109,9 +109,14 @@ def with_replicas(child: Child, replicas: int, resource_version: str | None = No
     Every apply has to name the replicas: an apply that leaves them out sets them to 1.
     """
     manifest = {**child.manifest, "spec": {**child.manifest["spec"], "replicas": replicas}}
-    if resource_version is not None:
-        manifest["metadata"] = {**manifest["metadata"], "resourceVersion": resource_version}
-    return Child(child.kind, manifest)
+    scaled = Child(child.kind, manifest)
+    return scaled if resource_version is None else at_version(scaled, resource_version)
+
+
+def at_version(child: Child, resource_version: str) -> Child:
+    """The child, valid only for the version that was read."""
+    metadata = {**child.manifest["metadata"], "resourceVersion": resource_version}
+    return Child(child.kind, {**child.manifest, "metadata": metadata})
 
 
 def stage_map_config(spec: ServiceSpec, plan: PlanRecord, stage_map: StageMap) -> Child:

@@ -27,7 +27,7 @@ from cascade_operator.plans import PlanRecord, first_plan, fit
 from cascade_operator.pod_template import template_hash
 from cascade_operator.prometheus import TrafficReader
 from cascade_operator.report import Reporter
-from cascade_operator.resources import stage_map_config
+from cascade_operator.resources import at_version, stage_map_config
 from cascade_operator.rollout import Rollout, Verdict, review
 from cascade_operator.settings import Settings
 from cascade_operator.spec import ServiceSpec, parse_spec
@@ -208,7 +208,10 @@ class ServiceTask:
     async def _publish(self, spec: ServiceSpec, view: View, plan: PlanRecord) -> StageMap:
         """Write down the plan, and the stage map as far as its stages can serve."""
         stage_map = choose_map(spec, plan, view.snapshot, view.stage_map)
-        await self._children.ensure(spec, stage_map_config(spec, plan, stage_map), view.config)
+        child = stage_map_config(spec, plan, stage_map)
+        if view.config is not None:
+            child = at_version(child, view.config["metadata"]["resourceVersion"])
+        await self._children.ensure(spec, child, view.config)
         return stage_map
 
     async def _move(

@@ -4,8 +4,10 @@ A pod counts as *live* until it is deleted or ended, as *gated* while our schedu
 (a placeholder), and as *warm* when it is live and not gated: it has, or may get, GPUs.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from cascade_policy import names
@@ -48,6 +50,8 @@ class Pod:
     length_range: str | None
     router_running: bool
     trouble: Trouble | None
+    since: float = 0.0
+    """When it was put on its node, else created (unix seconds): a placeholder may be old."""
 
     @property
     def live(self) -> bool:
@@ -228,7 +232,15 @@ def _pod(item: Json) -> Pod:
         length_range=labels.get(names.LABEL_LENGTH_RANGE),
         router_running=any("running" in container.get("state", {}) for container in routers),
         trouble=_trouble(status, conditions),
+        since=_since(metadata, conditions),
     )
+
+
+def _since(metadata: Json, conditions: Mapping[str, Json]) -> float:
+    scheduled = conditions.get("PodScheduled", {})
+    stamp = scheduled.get("lastTransitionTime") if scheduled.get("status") == "True" else None
+    stamp = stamp or metadata.get("creationTimestamp")
+    return datetime.fromisoformat(stamp).timestamp() if stamp else math.inf
 
 
 _START_UP: Final = frozenset({"ContainerCreating", "PodInitializing"})

@@ -34,10 +34,12 @@ def render_status(seen: Observation, previous: Json, now: float) -> dict[str, An
     instances = [pod for pod in seen.snapshot.pods if pod.warm]
     placed = [pod for pod in instances if pod.placed]
     before = by_type(previous)
+    ready_before = sum(int(row.get("ready", 0)) for row in previous.get("stages", ()))
+    found = conditions(seen, before, ready_before, now)
     rows = _stages(seen, instances)
     return {
         "observedGeneration": spec.generation,
-        "conditions": _conditions(conditions(seen, before), before, spec.generation, now),
+        "conditions": _conditions(found, before, spec.generation, now),
         "instances": len(placed),
         "gpus": len(placed) * spec.gpus_per_instance,
         "selector": (

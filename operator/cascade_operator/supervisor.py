@@ -22,7 +22,9 @@ class Supervisor:
     def wake(self, namespace: str, name: str, plural: str) -> None:
         """An object of that kind that belongs to the CascadeService changed."""
         key = (namespace, name)
-        if key not in self._running:
+        running = self._running.get(key)
+        # A task that is done is still listed until the loop runs its callback.
+        if running is None or running[1].done():
             service = self._make(namespace, name)
             task = asyncio.create_task(service.run(), name=f"{namespace}/{name}")
             self._running[key] = (service, task)
@@ -38,7 +40,8 @@ class Supervisor:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _ended(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
-        self._running.pop(key, None)
+        if (running := self._running.get(key)) is not None and running[1] is task:
+            del self._running[key]
         self._vitals.services = len(self._running)
         if not task.cancelled() and task.exception() is not None:
             log.error("the task of %s/%s ended: %r", *key, task.exception())

@@ -1,7 +1,7 @@
 """From a reading of Prometheus to the planner's traffic, and what to tell the user about it."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from cascade_operator.observation import Finding
@@ -34,11 +34,16 @@ NOT_ASKED_YET: Final = Finding(False, Reason.NOT_ASKED_YET, "Prometheus has not 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """The two length histograms as rates, and how old the newest sample is (seconds)."""
+    """The two length histograms as rates, the decode counter, and the age of the newest sample.
+
+    `decoded` are (length up to which, tokens per second), not cumulative; empty without a counter.
+    `age_seconds` is infinite without any sample.
+    """
 
     prompts: LengthHistogram
     finals: LengthHistogram
     age_seconds: float
+    decoded: LengthHistogram = field(default_factory=lambda: LengthHistogram(()))
 
 
 def traffic_of(reading: Reading, spec: ServiceSpec) -> Traffic | TrafficProblem:
@@ -52,6 +57,7 @@ def traffic_of(reading: Reading, spec: ServiceSpec) -> Traffic | TrafficProblem:
         reading.prompts,
         reading.finals,
         spec.max_length,
+        decoded=reading.decoded.buckets,
         window_seconds=spec.planning.window_seconds,
         age_seconds=reading.age_seconds,
     )

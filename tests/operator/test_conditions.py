@@ -29,7 +29,8 @@ from tests.operator.builders import NOW, instances, pod, replica_set, service, s
 SPEC = replace(service(), instances=2)
 PLAN = first_plan(SPEC, NOW)
 MAP = stage_map_of(SPEC, PLAN, "2026-02-02T02:40:00Z")
-WAS_COMPLETE = {DEGRADED: {"reason": Reason.ALL_INSTANCES_READY}}
+WAS_COMPLETE = {DEGRADED: {"status": "False", "reason": Reason.ALL_INSTANCES_READY}}
+WAS_DEGRADED = {DEGRADED: {"status": "True", "reason": Reason.INSTANCES_NOT_READY}}
 WAS_SERVING = {READY: {"reason": Reason.SERVING}}
 
 
@@ -46,8 +47,11 @@ def seen(*parts: Stage | Pod, **over: Any) -> Observation:
     return replace(base, **over)
 
 
-def starting(number: int, trouble: Trouble | None = None) -> list[Pod]:
-    return [pod(f"s{i}", ready=False, router_running=False, trouble=trouble) for i in range(number)]
+def starting(number: int, trouble: Trouble | None = None, age: float = 60.0) -> list[Pod]:
+    return [
+        pod(f"s{i}", ready=False, router_running=False, trouble=trouble, since=NOW - age)
+        for i in range(number)
+    ]
 
 
 CASES: dict[str, tuple[Observation, dict[str, Any], str, bool, Reason]] = {
@@ -97,10 +101,6 @@ CASES: dict[str, tuple[Observation, dict[str, Any], str, bool, Reason]] = {
     "as many as declared": (seen(), {}, DEGRADED, False, Reason.ALL_INSTANCES_READY),
     "starting is no degradation": (
         seen(stage(0, 2), *starting(2)), {}, DEGRADED, False, Reason.STARTING_INSTANCES,
-    ),
-    "a lost instance is one": (
-        seen(stage(0, 2), *instances(1)), WAS_COMPLETE, DEGRADED, True,
-        Reason.INSTANCES_NOT_READY,
     ),
     "one instance at a time in a rollout is none": (
         seen(stage(0, 2), *instances(1), rollout=Rollout(Verdict.WAIT)), WAS_COMPLETE, DEGRADED,
@@ -163,9 +163,43 @@ CASES: dict[str, tuple[Observation, dict[str, Any], str, bool, Reason]] = {
 @pytest.mark.parametrize("case", CASES)
 def test_condition(case: str) -> None:
     observation, previous, type_, holds, reason = CASES[case]
-    found = {condition.type: condition for condition in conditions(observation, previous)}
+    found = {one.type: one for one in conditions(observation, previous, 0, NOW)}
     assert (found[type_].holds, found[type_].reason) == (holds, reason)
     assert found[type_].message
+
+
+TWO_OF_FOUR = seen(stage(0, 4), *instances(2), *starting(2), spec=replace(SPEC, instances=4))
+DEGRADATION: dict[str, tuple[Observation, dict[str, Any], int, bool]] = {
+    "a spec that grew is no degradation": (TWO_OF_FOUR, WAS_COMPLETE, 2, False),
+    "nor is it while the instances have no pods": (
+        seen(stage(0, 2), *instances(2), spec=replace(SPEC, instances=4)), WAS_COMPLETE, 2, False,
+    ),
+    "one that was ready is lost": (
+        seen(stage(0, 2), *instances(1), *starting(1)), WAS_COMPLETE, 2, True,
+    ),
+    "one is lost while the others start": (TWO_OF_FOUR, WAS_COMPLETE, 3, True),
+    "what was lost is so until all are ready": (
+        seen(stage(0, 2), *instances(1), *starting(1)), WAS_DEGRADED, 1, True,
+    ),
+    "all are ready again": (seen(), WAS_DEGRADED, 1, False),
+    "one takes long, but not too long": (
+        seen(stage(0, 2), *instances(1), *starting(1, age=900)), {}, 1, False,
+    ),
+    "one takes too long": (seen(stage(0, 2), *instances(1), *starting(1, age=901)), {}, 1, True),
+    "the last one of a rollout still starts": (
+        seen(stage(0, 2), *instances(1), *starting(1)),
+        {DEGRADED: {"status": "False", "reason": Reason.ROLLING_OUT}}, 1, False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DEGRADATION)
+def test_degraded_is_what_was_lost_or_takes_too_long(case: str) -> None:
+    observation, previous, ready_before, holds = DEGRADATION[case]
+    found = {one.type: one for one in conditions(observation, previous, ready_before, NOW)}
+    assert found[DEGRADED].holds is holds
+    if holds:
+        assert found[DEGRADED].reason is Reason.INSTANCES_NOT_READY
 
 
 def test_every_reason_has_a_meaning_and_a_remedy() -> None:

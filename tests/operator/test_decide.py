@@ -47,6 +47,16 @@ def traffic(spec: ServiceSpec = SPEC) -> Traffic:
     return found
 
 
+def test_the_decode_counter_decides_what_is_decoded() -> None:
+    plain = traffic()
+    total = float(plain.decoded.sum()) * 1.5
+    counted = replace(reading(), decoded=LengthHistogram(((256.0, total),)))
+    found = traffic_of(counted, SPEC)
+    assert isinstance(found, Traffic)
+    assert float(found.decoded.sum()) == pytest.approx(total)
+    assert float(found.decoded.max()) == pytest.approx(total)
+
+
 def test_a_plan_that_pays_is_adopted() -> None:
     decision = decide(ONE_STAGE, traffic(), SPEC, NOW)
     assert len(decision.plan.stages) >= 2

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from cascade_operator.cluster import ClusterError
+from cascade_operator import elector as elector_module
+from cascade_operator.cluster import WRITE_SECONDS, ClusterError
 from cascade_operator.elector import (
     LEASE_SECONDS,
     RENEW_DEADLINE_SECONDS,
@@ -41,6 +42,7 @@ def test_judge(case: str, leading: bool, seen: Sighting | None, now: float, want
 
 def test_a_leader_stops_before_another_may_start() -> None:
     assert RENEW_DEADLINE_SECONDS + REQUEST_SECONDS < LEASE_SECONDS
+    assert RENEW_DEADLINE_SECONDS + WRITE_SECONDS <= LEASE_SECONDS
 
 
 class Leases:
@@ -49,6 +51,7 @@ class Leases:
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.away = False
+        self.failures: list[ClusterError] = []
         self._versions = itertools.count(1)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Mapping[str, Any] | None:
@@ -81,6 +84,8 @@ class Leases:
 
     def _reach(self, kind: Kind, namespace: str, name: str) -> None:
         assert kind.path(namespace, name).endswith("/system/leases/cascade-operator")
+        if self.failures:
+            raise self.failures.pop(0)
         if self.away:
             raise ClusterError(0, "Unreachable", "away")
 
@@ -157,3 +162,31 @@ async def test_a_leader_that_cannot_renew_writes_no_more(clock: Clock) -> None:
     assert not one.may_write()
     await one.hold()
     assert not one.may_write()
+
+
+@pytest.mark.parametrize(
+    ("case", "failures", "words"),
+    [
+        ("a row of failures is said once", [(0, "away")] * 3, ["away"]),
+        ("what to do when it is forbidden", [(403, "no")], ["no; give the operator's service"]),
+        ("another was faster", [(409, "Conflict")], []),
+    ],
+)
+async def test_a_campaign_says_why_it_fails(
+    case: str,
+    failures: list[tuple[int, str]],
+    words: list[str],
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(elector_module, "RENEW_SECONDS", 0.0)
+    leases = Leases()
+    leases.failures = [ClusterError(status, "", message) for status, message in failures]
+    with caplog.at_level("WARNING"):
+        await elector(leases, "one", clock).campaign()
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == len(words), case
+    for found, wanted in zip(said, words, strict=True):
+        assert "system/cascade-operator" in found
+        assert wanted in found

@@ -12,6 +12,7 @@ from cascade_operator.plans import first_plan
 from cascade_operator.pod_template import pod_template, template_hash
 from cascade_operator.resources import (
     Child,
+    at_version,
     differs,
     hop_secret,
     stage_deployment,
@@ -142,3 +143,20 @@ def test_the_budget_is_absolute_and_leaves_one_instance_to_drains() -> None:
         if child.kind.plural == "poddisruptionbudgets"
     ]
     assert budgets == [7, 0]
+
+
+def test_the_engines_user_has_a_name_unless_the_user_gives_another() -> None:
+    given = {**VLLM, "engine": {"type": "vllm", "env": [{"name": "USER", "value": "me"}]}}
+    engine = pod_template(service(**given), IMAGES, 0)["spec"]["containers"][0]
+    env = {entry["name"]: entry["value"] for entry in engine["env"]}
+    assert (env["USER"], env["LOGNAME"], env["HOME"]) == ("me", "cascade", "/cache")
+
+
+def test_a_child_at_a_version_is_the_same_otherwise() -> None:
+    spec = service()
+    plan = first_plan(spec, NOW)
+    child = stage_map_config(spec, plan, stage_map_of(spec, plan, "2026-02-02T02:40:00Z"))
+    versioned = at_version(child, "7")
+    assert versioned.manifest["metadata"]["resourceVersion"] == "7"
+    assert differs(child, versioned.manifest) is False
+    assert differs(versioned, child.manifest) is True

@@ -1,5 +1,6 @@
 """Reading a CascadeService."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,21 @@ def test_profiles_of_the_schema_exist() -> None:
     assert f"enum: [{', '.join(sorted(PROFILES))}]" in text
     assert set(DEFAULT_PROFILE) == set(EngineType)
     assert set(DEFAULT_PROFILE.values()) <= set(PROFILES)
+
+
+def test_the_addresses_of_prometheus_that_the_schema_takes() -> None:
+    crd = yaml.safe_load((ROOT / "crds" / "cascadeservice.yaml").read_text())
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    url = schema["properties"]["spec"]["properties"]["prometheus"]["properties"]["url"]
+    found = re.fullmatch(r"self\.matches\('(.*)'\)", url["x-kubernetes-validations"][0]["rule"])
+    assert found is not None
+    pattern = re.compile(found[1].replace("\\\\", "\\"))
+    for good in (
+        "http://prometheus",
+        "https://prometheus.monitoring.svc:9090",
+        "http://10.0.0.1:9090/prefix/",
+        "http://[fd00::1]:9090/select/0/prometheus",
+    ):
+        assert pattern.search(good), good
+    for bad in ("prometheus", "ftp://p", "http://u@p", "http://u:p@p", "http://p/?q", "http://p#f"):
+        assert not pattern.search(bad), bad

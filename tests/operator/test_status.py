@@ -15,6 +15,7 @@ from cascade_operator.observation import Observation
 from cascade_operator.plans import PlanRecord, TrafficSummary, first_plan, fit, share
 from cascade_operator.reasons import Reason
 from cascade_operator.resources import stage_map_of
+from cascade_operator.snapshot import Pod, Stage
 from cascade_operator.status import by_type, error_status, render_status
 from cascade_operator.traffic import METRICS_READ
 from tests.conftest import Golden
@@ -135,3 +136,14 @@ def test_shares_add_up_and_follow_their_weights(weights: list[int], spare: int) 
     assert min(counts) >= 1
     for count, weight in zip(counts, weights, strict=True):
         assert abs(count - 1 - spare * weight / sum(weights)) < 1
+
+
+def test_the_instances_ready_before_come_from_the_status() -> None:
+    first = render_status(observation(), {}, NOW)
+    parts: list[Stage | Pod] = [stage(0, 6), stage(1, 6), *instances(4), *instances(4, 1)]
+    grown = replace(
+        observation(), spec=replace(observation().spec, instances=12), snapshot=snapshot(*parts)
+    )
+    assert by_type(render_status(grown, first, NOW))["Degraded"]["status"] == "False"
+    less = replace(grown, snapshot=snapshot(*parts[:-1]))
+    assert by_type(render_status(less, first, NOW))["Degraded"]["status"] == "True"

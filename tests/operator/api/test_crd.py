@@ -60,7 +60,19 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "no GPU": ("demo", {"gpuCount": 0}, "greater than or equal to 1"),
     "no instance": ("demo", {"instances": 0}, "greater than or equal to 1"),
     "a Prometheus without scheme": (
-        "demo", {"prometheus": {"url": "prometheus:9090"}}, "should match",
+        "demo", {"prometheus": {"url": "prometheus:9090"}}, "http(s)://host[:port][/path]",
+    ),
+    "a password for Prometheus": (
+        "demo", {"prometheus": {"url": "http://u:p@prometheus:9090"}}, "leave out user, password",
+    ),
+    "a password with a slash for Prometheus": (
+        "demo", {"prometheus": {"url": "http://u:p/w@prometheus"}}, "leave out user, password",
+    ),
+    "a query for Prometheus": (
+        "demo", {"prometheus": {"url": "http://prometheus/x?token=1"}}, "leave out user, password",
+    ),
+    "a fragment for Prometheus": (
+        "demo", {"prometheus": {"url": "http://prometheus/#"}}, "leave out user, password",
     ),
     "the name of another's stage": ("demo-stage-0", {}, "would collide with the stages"),
     "a name that no Service can have": ("demo.x", {}, "becomes the name of a Service"),
