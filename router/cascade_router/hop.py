@@ -20,6 +20,7 @@ CHECK_SECONDS: Final = 1.0
 OVERLAP_SECONDS: Final = 600.0
 """How long the key before the newest is still good: nodes refresh a Secret minutes apart."""
 MIN_KEY_BYTES: Final = 16
+_MAX_STAMP_DIGITS: Final = 12
 _MAX_VALUE_CHARS: Final = 512
 
 _log = logging.getLogger(__name__)
@@ -43,7 +44,9 @@ def verify(keys: Iterable[bytes], value: str, path: str, wall: float) -> bool:
     if len(value) > _MAX_VALUE_CHARS or not value.isascii():
         return False
     parts = value.split(".")
-    if len(parts) != 4 or parts[0] != VERSION or not parts[1].isdigit():
+    if len(parts) != 4 or parts[0] != VERSION:
+        return False
+    if not parts[1].isdigit() or len(parts[1]) > _MAX_STAMP_DIGITS:
         return False
     _, stamp, nonce, signature = parts
     if abs(wall - int(stamp)) > MAX_SKEW_SECONDS:

@@ -7,8 +7,10 @@ from typing import Final
 MAX_CONNECTIONS: Final = 8192
 """Clients and peers together; one HTTP/1.1 connection per stream."""
 MAX_HEAD_BYTES: Final = 64 * 1024
-MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """A prompt of a million ids is about 8 MB of JSON."""
+MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
+"""Bodies that are arriving, of all connections together: they must fit beside the streams."""
 MAX_AHEAD_BYTES: Final = 256 * 1024
 """Pipelined bytes kept while an answer is under way."""
 MAX_EVENT_BYTES: Final = 2 * 1024 * 1024

@@ -18,7 +18,7 @@ from cascade_router.calls import fetch
 from cascade_router.membership import Member
 from cascade_router.peers import Peers
 from cascade_router.pool import Pool
-from cascade_router.request import Generation
+from cascade_router.request import Generation, Undecoded
 from cascade_router.upstream import Unreachable
 
 FIRST_RATIOS: Final = {"ascii": 4.0, "mixed": 3.0, "wide": 3.0}
@@ -68,6 +68,8 @@ class LengthGauge:
         """An engine told the true length of a prompt."""
         if request.prompt_ids is not None or prompt_tokens < LEAST_TOKENS:
             return
+        if _undecoded(request.values):
+            return
         script, size, messages = _shape(request.values)
         tokens = prompt_tokens - MESSAGE_TOKENS * messages
         if size == 0 or tokens <= 0:
@@ -116,6 +118,9 @@ class _Tokenized(msgspec.Struct):
 
 def _shape(values: Mapping[str, Any]) -> tuple[str, int, int]:
     """(script class, UTF-8 bytes, messages) of a prompt or a conversation."""
+    undecoded = _undecoded(values)
+    if undecoded:
+        return "ascii", undecoded, 0
     texts = list(_texts(values.get("prompt")))
     messages = values.get("messages")
     count = 0
@@ -130,6 +135,12 @@ def _shape(values: Mapping[str, Any]) -> tuple[str, int, int]:
     ratio = size / characters if characters else 1.0
     script = "ascii" if ratio < 1.1 else "mixed" if ratio < 1.7 else "wide"
     return script, size, count
+
+
+def _undecoded(values: Mapping[str, Any]) -> int:
+    """Bytes of a prompt or a conversation that was not looked into."""
+    fields = (values.get("prompt"), values.get("messages"))
+    return sum(field.size for field in fields if isinstance(field, Undecoded))
 
 
 def _texts(content: object) -> Iterable[str]:

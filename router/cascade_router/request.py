@@ -27,8 +27,20 @@ _PASSED_ON: Final = (
 )
 """Fields that every leg carries as the client wrote them."""
 
+MOST_PARTS: Final = 50_000
+"""Commas from which a field stays undecoded: a million small objects take hundreds of megabytes
+and seconds of the event loop, and no rule would let such a request be handed over."""
+
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _value = msgspec.json.Decoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Undecoded:
+    """Stands for the value of a field with too many parts; no rule knows it, so it pins."""
+
+    size: int
+    """Bytes, as the client wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +104,7 @@ class Generation:
 def parse(request: Request, handoff_enabled: bool = True) -> Generation:
     """Read a generation request. Raises RequestError for what no engine should see."""
     _refuse_headers(request.headers)
-    try:
-        raw = _read_fields(request.body)
-        values, prompt_ids = _decode(raw)
-    except RecursionError:
-        raise RequestError(400, INVALID_REQUEST, "the body is nested too deeply") from None
+    raw, values, prompt_ids = _read(request.body)
     _refuse_fields(values)
     streamed = values.get("stream") is True
     pin = pin_reason(request.path, values)
@@ -117,17 +125,21 @@ def parse(request: Request, handoff_enabled: bool = True) -> Generation:
     )
 
 
-def _read_fields(body: bytes) -> dict[str, bytes]:
+def _read(body: bytes) -> tuple[dict[str, bytes], dict[str, Any], bytes | None]:
+    """The fields as written, their values, and the inside of the prompt if it is a list of ids."""
     try:
-        return {name: bytes(raw) for name, raw in _fields.decode(body).items()}
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raw = {name: bytes(field) for name, field in _fields.decode(body).items()}
+        return raw, *_decode(raw)
+    except RecursionError:
+        raise RequestError(400, INVALID_REQUEST, "the body is nested too deeply") from None
+    # Raw fields are looked into only now, so any of the decodings may find a fault.
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise RequestError(
             400, INVALID_REQUEST, f"the body must be a JSON object: {error}"
         ) from None
 
 
 def _decode(raw: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes | None]:
-    """The fields' values, and the inside of the prompt where it is a list of ids."""
     values: dict[str, Any] = {}
     prompt_ids = None
     for name, value in raw.items():
@@ -135,6 +147,8 @@ def _decode(raw: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes | None]:
             prompt_ids = value.strip()[1:-1]
             ends = b"[%b,%b]" % (prompt_ids.partition(b",")[0], sse.tail_ids(prompt_ids, 1))
             values[name] = _value.decode(ends)
+        elif not value.startswith(b'"') and value.count(b",") > MOST_PARTS:
+            values[name] = Undecoded(len(value))
         else:
             values[name] = _value.decode(value)
     return values, prompt_ids
@@ -155,6 +169,8 @@ def _refuse_headers(headers: Mapping[str, str]) -> None:
 
 def _refuse_fields(values: Mapping[str, Any]) -> None:
     refused = refused_fields(values)
+    if isinstance(values.get("vllm_xargs"), Undecoded):
+        refused = (*refused, "vllm_xargs of this size")
     if refused:
         raise RequestError(
             400,

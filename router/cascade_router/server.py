@@ -6,6 +6,7 @@ written, so that a client that goes away is noticed at once.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Protocol, cast
@@ -13,7 +14,7 @@ from typing import Protocol, cast
 import httptools
 
 from cascade_router import limits
-from cascade_router.errors import INVALID_REQUEST, UNAVAILABLE, RequestError
+from cascade_router.errors import INVALID_REQUEST, UNAVAILABLE, UPSTREAM, RequestError
 from cascade_router.http1 import JSON, LAST_CHUNK, Request, chunk, response_head
 
 
@@ -30,6 +31,7 @@ class Exchange(Protocol):
         """The client caught up."""
 
 
+_log = logging.getLogger(__name__)
 _HEAD_TOO_LARGE = f"the head is larger than {limits.MAX_HEAD_BYTES} bytes"
 
 Handler = Callable[["ClientConnection", Request], Exchange | None]
@@ -42,6 +44,8 @@ class Connections:
     def __init__(self) -> None:
         self.open: set[ClientConnection] = set()
         self.draining = False
+        self.unread_bytes = 0
+        """Bodies of requests that have not arrived completely, all connections together."""
         self._quiet: asyncio.Future[None] | None = None
 
     def busy(self) -> int:
@@ -119,7 +123,7 @@ class ClientConnection(asyncio.Protocol):
         self._in_request = False
         self._in_next = False
         self._headers: dict[str, str] = {}
-        self._body: list[bytes] = []
+        self._body = bytearray()
         self._begin()
 
     # What the handler may do -----------------------------------------------------------------
@@ -220,6 +224,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._others.open.discard(self)
+        self._forget_body()
         self._transport = None
         self._gone()
 
@@ -279,7 +284,10 @@ class ClientConnection(asyncio.Protocol):
         self._body_bytes += len(body)
         if self._body_bytes > limits.MAX_BODY_BYTES:
             raise _TooLarge
-        self._body.append(body)
+        if self._others.unread_bytes + len(body) > limits.MAX_UNREAD_BYTES:
+            raise _Busy
+        self._others.unread_bytes += len(body)
+        self._body += body
 
     def on_message_complete(self) -> None:
         path = self._url.partition(b"?")[0].decode("latin-1")
@@ -289,21 +297,25 @@ class ClientConnection(asyncio.Protocol):
                 method=self._parser.get_method().decode("latin-1"),
                 path=path,
                 headers=self._headers,
-                body=b"".join(self._body),
+                body=bytes(self._body),
                 http_1_0=self._parser.get_http_version() == "1.0",
                 keep_alive=self._parser.should_keep_alive(),
             )
         )
-        self._body = []
+        self._forget_body()
 
     # Inner life ------------------------------------------------------------------------------
 
     def _begin(self) -> None:
         self._url = b""
         self._headers = {}
-        self._body = []
+        self._forget_body()
         self._head_bytes = self._unread_head_bytes = 0
         self._body_bytes = -1
+
+    def _forget_body(self) -> None:
+        self._others.unread_bytes -= len(self._body)
+        self._body = bytearray()
 
     def _count_head(self, size: int) -> None:
         self._head_bytes += size
@@ -336,6 +348,8 @@ class ClientConnection(asyncio.Protocol):
             cause = error.__context__
             if isinstance(cause, _HeadTooLarge):
                 self._refuse(431, _HEAD_TOO_LARGE)
+            elif isinstance(cause, _Busy):
+                self._refuse(503, "too many large requests arrive at once; try again", 1)
             elif isinstance(cause, _TooLarge):
                 self._refuse(413, f"the body is larger than {limits.MAX_BODY_BYTES} bytes")
             else:
@@ -358,11 +372,20 @@ class ClientConnection(asyncio.Protocol):
             self._request = request = self._ready.popleft()
             self._keep_alive = request.keep_alive and not self._others.draining
             self._answering = True
-            exchange = self._handler(self, request)
+            exchange = self._handle(request)
             if self._answering:
                 self._exchange = exchange
                 if self._paused_at is not None and exchange is not None:
                     exchange.client_slow()
+
+    def _handle(self, request: Request) -> Exchange | None:
+        try:
+            return self._handler(self, request)
+        except Exception:
+            _log.exception("a request failed by a fault of the router")
+            self._keep_alive = False
+            self.error(RequestError(500, UPSTREAM, "the router failed; send the request again"))
+            return None
 
     def _finish(self) -> None:
         self._answering = False
@@ -389,13 +412,15 @@ class ClientConnection(asyncio.Protocol):
         if exchange is not None:
             exchange.client_gone()
 
-    def _refuse(self, status: int, message: str) -> None:
+    def _refuse(self, status: int, message: str, retry_after: int | None = None) -> None:
         """Answer a request that could not be read; nothing after it can be read either."""
+        self._forget_body()
         self._keep_alive = False
         self._in_request = False
         self._ready.clear()
         self._answering = True
-        self.error(RequestError(status, INVALID_REQUEST, message))
+        kind = UNAVAILABLE if status == 503 else INVALID_REQUEST
+        self.error(RequestError(status, kind, message, retry_after=retry_after))
 
     def _connection_header(self) -> list[tuple[str, str]]:
         return [] if self._keep_alive else [("connection", "close")]
@@ -407,6 +432,10 @@ class ClientConnection(asyncio.Protocol):
 
 class _TooLarge(Exception):
     """The body is larger than allowed."""
+
+
+class _Busy(Exception):
+    """The bodies of all connections are larger than allowed."""
 
 
 class _HeadTooLarge(Exception):

@@ -121,6 +121,46 @@ async def test_a_body_that_is_nested_too_deeply_is_refused(tmp_path: Path) -> No
         assert b"nested too deeply" in answer
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"prompt":"\xff"}', id="bytes that are no UTF-8"),
+        pytest.param(b'{"prompt":[1,"a,b"]}', id="a string among ids"),
+        pytest.param(b'{"prompt":[1,{"a":1,"b":2}]}', id="an object among ids"),
+        pytest.param(b'{"prompt":[1],"temperature":1e999}', id="a number beyond all bounds"),
+        pytest.param(b'{"prompt":[1],"max_tokens":' + b"9" * 5000 + b"}", id="a very long number"),
+        pytest.param(b'{"prompt":[1],"vllm_xargs":{' + b'"a":1,' * 60000 + b'"b":1}}', id="xargs"),
+        pytest.param(b"[1]", id="no object"),
+    ],
+)
+@on_uvloop
+async def test_a_body_that_no_engine_could_read_is_refused(tmp_path: Path, body: bytes) -> None:
+    head = b"POST /v1/completions HTTP/1.1\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        answer = await send_raw(service[0].url, head % len(body) + body)
+        assert answer.split(b" ")[1] == b"400", answer[:300]
+        await service.settle()
+
+
+@on_uvloop
+async def test_bodies_that_arrive_at_once_have_a_limit_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_UNREAD_BYTES", 100_000)
+    head = b"POST /v1/completions HTTP/1.1\r\ncontent-length: 90000\r\n\r\n"
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        host, port = service[0].url.removeprefix("http://").split(":")
+        _, first = await asyncio.open_connection(host, int(port))
+        first.write(head + b"x" * 80_000)
+        connections = service[0].sidecar.connections
+        await until(lambda: connections.unread_bytes == 80_000, "the first body arrives")
+        answer = await send_raw(service[0].url, head + b"x" * 80_000)
+        assert answer.split(b" ")[1] == b"503"
+        assert b"retry-after: 1" in answer
+        first.close()
+        await until(lambda: connections.unread_bytes == 0, "nothing is left of it")
+
+
 @on_uvloop
 async def test_hundreds_of_pipelined_requests_are_all_answered(tmp_path: Path) -> None:
     last = b"GET /health HTTP/1.1\r\nconnection: close\r\n\r\n"

@@ -100,3 +100,7 @@ def test_the_key_never_shows(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     with pytest.raises(HopKeyError) as caught:
         KeyFile(tmp_path / "hop-key").keys(0.0)
     assert "short-secret" not in caplog.text + str(caught.value)
+
+
+def test_a_stamp_of_hundreds_of_digits_is_refused() -> None:
+    assert not verify([b"key"], f"v1.{'9' * 400}.a.b", "/v1/models", 0.0)
