@@ -15,20 +15,22 @@ from e2e.traces.trace import InvalidTrace
 
 
 def main() -> None:
-    """Replay; a load that cannot begin ends with status 2 and a sentence."""
+    """Replay. Exit status 1: something was lost or wrong, or nothing was sent; 2: it cannot begin."""
     try:
         options, output = read_options(sys.argv[1:])
-        uvloop.run(_run(options, _ndjson if output == "ndjson" else _text))
+        summary = uvloop.run(_run(options, _ndjson if output == "ndjson" else _text))
     except (InvalidOption, InvalidTrace, InvalidSlice, EndpointUnusable, ValueError) as error:
         print(f"load: {error}", file=sys.stderr)
         raise SystemExit(2) from None
+    if summary["requestsLost"] or summary["streamsWrong"] or not summary["requestsSent"]:
+        raise SystemExit(1)
 
 
-async def _run(options: Options, emit: Emit) -> None:
+async def _run(options: Options, emit: Emit) -> JsonObject:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await replay(options, emit, stop)
+    return await replay(options, emit, stop)
 
 
 def _ndjson(record: JsonObject) -> None:

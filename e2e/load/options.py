@@ -1,6 +1,7 @@
 """The command line of the load."""
 
 import argparse
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,13 +40,15 @@ def read_options(arguments: Sequence[str]) -> tuple[Options, str]:
     output: str = given.pop("output")
     options = Options(**given)
     for name in ("requests_per_second", "duration", "drain_timeout", "silence_timeout"):
-        if getattr(options, name) <= 0:
+        value = getattr(options, name)
+        if not (value > 0 and math.isfinite(value)):
             option = name.replace("_", "-")
-            raise InvalidOption(f"--{option} must be above 0, not {getattr(options, name):g}")
+            raise InvalidOption(f"--{option} must be a number above 0, not {value:g}")
     for name in ("offset", "exclude_first", "warmup", "max_length"):
-        if getattr(options, name) < 0:
+        value = getattr(options, name)
+        if not (value >= 0 and math.isfinite(value)):
             option = name.replace("_", "-")
-            raise InvalidOption(f"--{option} must not be negative")
+            raise InvalidOption(f"--{option} must be a number that is not negative")
     if options.tries < 1:
         raise InvalidOption("--tries must be at least 1")
     if options.exclude_first >= options.duration:
