@@ -15,7 +15,7 @@ from e2e.traces.trace import InvalidTrace
 
 
 def main() -> None:
-    """Replay. Exit status 1: something was lost or wrong, or nothing was sent; 2: it cannot begin."""
+    """Replay. Status 1: something was lost or wrong, or nothing was sent; 2: it cannot begin."""
     try:
         options, output = read_options(sys.argv[1:])
         summary = uvloop.run(_run(options, _ndjson if output == "ndjson" else _text))
