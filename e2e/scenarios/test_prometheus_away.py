@@ -10,6 +10,8 @@ from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_
 pytestmark = pytest.mark.cluster
 
 PROMETHEUS = "cascade-prometheus"
+SPLIT_OFFSET = 1600.0
+"""Seconds into the trace. Here a split of four instances pays by 11 % or more at this rate."""
 
 
 def test_without_prometheus_the_last_plan_stays_in_force(
@@ -19,7 +21,7 @@ def test_without_prometheus_the_last_plan_stays_in_force(
         namespace, "blind", gpuCount=4, planning={**QUICK_PLANNING, "cooldownSeconds": 300}
     )
     service.wait_ready(instances=4)
-    with traffic(platform, service, rate=5, duration=50) as load:
+    with traffic(platform, service, rate=5, duration=50, offset=SPLIT_OFFSET) as load:
         until(
             "a plan of at least two stages",
             lambda: (view := service.view()).settled and len(view.plan_stages) >= 2,
