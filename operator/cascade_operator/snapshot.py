@@ -119,13 +119,6 @@ class Snapshot:
         """The stage of that index, if its Deployment exists."""
         return next((stage for stage in self.stages if stage.index == index), None)
 
-    def owner_stage(self, pod: Pod) -> Stage | None:
-        """The stage whose ReplicaSet controls the pod."""
-        for stage in self.stages:
-            if any(rs.uid == pod.controller_uid for rs in stage.replica_sets):
-                return stage
-        return None
-
 
 def take_snapshot(
     deployments: Iterable[Json], replica_sets: Iterable[Json], pods: Iterable[Json]

@@ -71,7 +71,7 @@ def has_room(load: InstanceLoad, model: EngineModel, length: int) -> bool:
 
 def step_ms(load: InstanceLoad, model: EngineModel) -> float:
     """T: ms between two tokens of a sequence, prefill of others included."""
-    return _decode_ms(load, model) / (1 - min(load.prefill_share, MAX_PREFILL_SHARE))
+    return decode_ms(load, model) / (1 - min(load.prefill_share, MAX_PREFILL_SHARE))
 
 
 def running_price(
@@ -82,7 +82,7 @@ def running_price(
     n * (T' + B*d) + n * [(B+1) * (T'-tau)+ - B * (T-tau)+], in ms.
     """
     batch = load.sequences
-    decode = _decode_ms(load, model)
+    decode = decode_ms(load, model)
     added = model.sequence_ms(length)
     free = 1 - min(load.prefill_share, MAX_PREFILL_SHARE)
     before, after = decode / free, (decode + added) / free
@@ -108,7 +108,7 @@ def price(
     if not has_room(load, model, length):
         return math.inf
     work = model.prefill_ms(length, min(cached, length))
-    stretch = model.stretch(_decode_ms(load, model))
+    stretch = model.stretch(decode_ms(load, model))
     waiting = load.waiting_prefill_ms
     wait = WAIT_WEIGHT * stretch * (waiting * (1 + waiting / WAIT_SCALE_MS) + work)
     running = running_price(load, model, length, remaining, tpot_target_ms)
@@ -175,6 +175,7 @@ def _least_full(bids: Sequence[Bid]) -> Choice:
     return Choice(bid.instance, bid.stage, bid.price, ChoiceReason.SATURATED)
 
 
-def _decode_ms(load: InstanceLoad, model: EngineModel) -> float:
+def decode_ms(load: InstanceLoad, model: EngineModel) -> float:
+    """D: ms of one decode step of `load`, with the penalty of its uneven lengths."""
     penalty = model.penalty(load.sequences, load.kv_tokens, load.kv_tokens_squared)
     return model.decode_ms(load.sequences, load.kv_tokens, penalty)

@@ -11,7 +11,14 @@ from typing import Final
 
 from cascade_policy.engine_model import EngineModel
 from cascade_policy.load import InstanceLoad
-from cascade_policy.price import WAIT_SCALE_MS, handicap, has_room, running_price, step_ms
+from cascade_policy.price import (
+    WAIT_SCALE_MS,
+    decode_ms,
+    handicap,
+    has_room,
+    running_price,
+    step_ms,
+)
 from cascade_policy.stage_map import Boundaries, StageMap
 
 MIN_REMAINING: Final = 16.0
@@ -89,12 +96,7 @@ def move_ms(load: InstanceLoad, model: EngineModel, length: int) -> float:
     """
     work = model.prefill_ms(length)
     waiting = load.waiting_prefill_ms
-    decode = model.decode_ms(
-        load.sequences,
-        load.kv_tokens,
-        model.penalty(load.sequences, load.kv_tokens, load.kv_tokens_squared),
-    )
-    own = model.stretch(decode) * (waiting * (1 + waiting / WAIT_SCALE_MS) + work)
+    own = model.stretch(decode_ms(load, model)) * (waiting * (1 + waiting / WAIT_SCALE_MS) + work)
     return load.sequences * work + own + FIXED_MOVE_MS
 
 
