@@ -23,6 +23,8 @@ LOCKED = {
     "router/requirements.txt": "router",
     "e2e/engine_simulator/requirements.txt": "engine-simulator",
     "e2e/requirements.txt": "demo",
+    "e2e/bench/requirements.txt": "cli",
+    "e2e/profiles/requirements.txt": "profiles",
     "tests/requirements.txt": "dev",
 }
 
