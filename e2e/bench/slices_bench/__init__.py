@@ -1,0 +1,1 @@
+"""Slice-level scheduling against its rivals on static batching engines: tables and a verdict."""
