@@ -1,21 +1,48 @@
 """A plan in sentences, for status, events and people."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from cascade_planner.forecast import Forecast
 from cascade_planner.partition import Partition
-from cascade_planner.plan import Binding, Forecast, Plan
+from cascade_planner.plan import Binding, Plan
+
+_Measure = Callable[[Forecast], float]
+
+_FULLEST: Final[Mapping[Binding, _Measure]] = {
+    Binding.STABILITY: lambda forecast: forecast.load,
+    Binding.KV_CAPACITY: lambda forecast: forecast.kv_use,
+    Binding.MAX_SEQUENCES: lambda forecast: forecast.batch,
+    Binding.TIME_TO_FIRST_TOKEN: lambda forecast: forecast.ttft_ms,
+    Binding.TIME_PER_OUTPUT_TOKEN: lambda forecast: forecast.tpot_ms,
+}
+"""By what the stage is found that binds."""
 
 _BINDS: Final[Mapping[Binding, str]] = {
-    Binding.STABILITY: "the load leaves no safety margin: more instances are needed",
-    Binding.KV_CAPACITY: "the KV cache of a stage is full",
-    Binding.MAX_SEQUENCES: "a stage runs as many sequences as its engines admit",
-    Binding.TIME_TO_FIRST_TOKEN: "the time-to-first-token target is missed in a stage",
-    Binding.TIME_PER_OUTPUT_TOKEN: "the time-per-output-token target is missed in a stage",
-    Binding.MAX_STAGES: "maxStages allows no further stage",
-    Binding.INSTANCES: "every stage has one instance, so none can be split",
-    Binding.FIXED_BOUNDARIES: "the boundaries are set by hand",
+    Binding.STABILITY: "{stage} is at load {load:.2f}, without margin for a peak (more instances)",
+    Binding.KV_CAPACITY: (
+        "the KV cache of {stage} is {kv:.0f} % full (more instances, or more GPUs for each)"
+    ),
+    Binding.MAX_SEQUENCES: (
+        "{stage} runs {batch:.0f} sequences in an instance, as many as its engine admits (more "
+        "instances, or a higher limit of the engine)"
+    ),
+    Binding.TIME_TO_FIRST_TOKEN: (
+        "{stage} misses the time-to-first-token target with {ttft:.0f} ms (more instances, or a "
+        "later target)"
+    ),
+    Binding.TIME_PER_OUTPUT_TOKEN: (
+        "{stage} misses the time-per-output-token target with {tpot:.1f} ms (more instances, or a "
+        "later target)"
+    ),
+    Binding.MAX_STAGES: "maxStages allows no further stage (raise it)",
+    Binding.INSTANCES: "every stage has one instance, so none can be split (more instances)",
+    Binding.FIXED_BOUNDARIES: "the boundaries are set by hand (leave them out to have them found)",
 }
+"""What binds, and in brackets what would relax it."""
+
+_SHOWN_GAP: Final = 0.05
+"""Percent below which a plan is as good as the best."""
 
 
 def explain(plan: Plan) -> str:
@@ -29,8 +56,10 @@ def explain(plan: Plan) -> str:
             f"Runner-up: {_stages(plan.runner_up.partition)}, at {abs(dearer):.1f} % "
             f"{'higher' if dearer >= 0 else 'lower'} cost."
         )
+    if plan.gap_percent >= _SHOWN_GAP:
+        sentences.append(f"The best there is may cost up to {plan.gap_percent:.1f} % less.")
     if plan.binding:
-        sentences.append(f"What binds: {'; '.join(_BINDS[one] for one in plan.binding)}.")
+        sentences.append(f"What binds: {'; '.join(_binds(one, plan) for one in plan.binding)}.")
     return " ".join(sentences)
 
 
@@ -45,6 +74,23 @@ def _choice(plan: Plan, ours: Forecast, one_stage: Forecast) -> str:
         f"{_stages(plan.partition)}: cost {plan.cost:.4g}, {abs(plan.gain_percent):.1f} % {change} "
         f"than with one stage ({plan.one_stage_cost:.4g}); predicted {_times(ours)}, with one "
         f"stage {_times(one_stage)}."
+    )
+
+
+def _binds(binding: Binding, plan: Plan) -> str:
+    """What binds, with the stage where it binds most."""
+    measure = _FULLEST.get(binding)
+    if measure is None:
+        return _BINDS[binding]
+    stages = [(stage, stage.forecast) for stage in plan.stages if stage.forecast is not None]
+    stage, forecast = max(stages, key=lambda pair: measure(pair[1]))
+    return _BINDS[binding].format(
+        stage=f"the stage up to {stage.max_length} tokens",
+        load=forecast.load,
+        kv=100 * forecast.kv_use,
+        batch=forecast.batch,
+        ttft=forecast.ttft_ms,
+        tpot=forecast.tpot_ms,
     )
 
 

@@ -1,7 +1,7 @@
 """Length histograms as Prometheus gives them, and how they are brought onto our grid."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +21,9 @@ NOISE: Final = 0.01
 moment and rates are extrapolated."""
 TOTAL_TOLERANCE: Final = 0.05
 """Share by which a bucket may exceed the total before the histogram counts as inconsistent."""
+MAX_BEYOND: Final = 0.5
+"""Share of observations that may lie beyond the longest bound, or beyond the model's maximum: some
+do after the maximum was lowered; if most do, the histogram does not say how long they are."""
 
 
 class MalformedHistogram(ValueError):
@@ -51,14 +54,55 @@ class LengthHistogram:
 
     @classmethod
     def of_lengths(
-        cls, lengths: Iterable[float], seconds: float, max_length: int
+        cls,
+        lengths: Sequence[float] | Array,
+        seconds: float,
+        max_length: int,
+        counts: Array | None = None,
     ) -> "LengthHistogram":
-        """The histogram that `lengths` (tokens), seen within `seconds`, leave on our grid."""
+        """The histogram that `lengths` (tokens), seen within `seconds`, leave on our grid.
+
+        Each counts once, or `counts` times.
+        """
         grid = np.asarray(length_grid(max_length), dtype=np.float64)
-        ordered = np.sort(np.asarray(list(lengths), dtype=np.float64))
-        counts = np.searchsorted(ordered, grid, side="right") / seconds
-        pairs = zip(grid.tolist(), counts.tolist(), strict=True)
-        return cls((*pairs, (math.inf, len(ordered) / seconds)))
+        seen = np.asarray(lengths, dtype=np.float64)
+        order = np.argsort(seen)
+        counted = np.ones(len(seen)) if counts is None else counts
+        upto = np.concatenate([[0.0], np.cumsum(counted[order])])
+        rates = upto[np.searchsorted(seen[order], grid, side="right")] / seconds
+        pairs = zip(grid.tolist(), rates.tolist(), strict=True)
+        return cls((*pairs, (math.inf, float(upto[-1]) / seconds)))
+
+    def points(self, max_length: float) -> tuple[Array, Array]:
+        """The histogram cleaned: lengths (ascending, tokens), and observations/s up to each.
+
+        From SHORTEST_LENGTH, where there are none, to at least `max_length`, with all; longer
+        ones count there. Raises MalformedHistogram, InconsistentHistogram.
+        """
+        merged = _merge(self.buckets)
+        total = _total(merged)
+        lengths, rates = [SHORTEST_LENGTH], [0.0]
+        falling = 0
+        for bound, rate in merged:
+            if not SHORTEST_LENGTH < bound < math.inf:
+                continue
+            # A bound that only some sidecars know counts too little: it is left out, not believed.
+            if rate < rates[-1] - NOISE * total:
+                falling += 1
+                continue
+            lengths.append(bound)
+            rates.append(max(rates[-1], min(rate, total)))
+        if falling > len(lengths) - 1:
+            raise InconsistentHistogram(
+                f"{falling} of {len(merged)} buckets count less than shorter ones: each bucket "
+                "must count all lengths up to its bound"
+            )
+        _check_reach(lengths, rates, total, max_length)
+        if lengths[-1] < max_length:
+            lengths.append(max_length)
+            rates.append(total)
+        rates[-1] = total
+        return np.asarray(lengths), np.asarray(rates)
 
     def cumulative_at(self, lengths: Array) -> Array:
         """Observations per second up to each of `lengths` (ascending, tokens).
@@ -69,21 +113,16 @@ class LengthHistogram:
         """
         if not self.buckets:
             return np.zeros(len(lengths))
-        merged = _merge(self.buckets)
-        total = _total(merged)
-        xs, ys = [0.0], [0.0]
-        for bound, rate in merged:
-            # A bound that only some sidecars know counts too little: it is left out, not believed.
-            if SHORTEST_LENGTH < bound < math.inf and rate >= ys[-1] - NOISE * total:
-                xs.append(math.log(bound))
-                ys.append(max(ys[-1], min(rate, total)))
-        end = math.log(max(float(lengths[-1]), SHORTEST_LENGTH))
-        if xs[-1] < end:
-            xs.append(end)
-            ys.append(total)
-        at = np.interp(np.log(np.maximum(lengths, SHORTEST_LENGTH)), xs, ys)
-        at[-1] = total
-        return np.maximum.accumulate(at)
+        bounds, rates = self.points(float(lengths[-1]))
+        at = np.interp(np.log(np.maximum(lengths, SHORTEST_LENGTH)), np.log(bounds), rates)
+        at[-1] = rates[-1]
+        return at
+
+
+def log_uniform_moment(low: Array, high: Array, power: int) -> Array:
+    """Mean of l^power over lengths l that are log-uniform in (low, high]."""
+    moment: Array = (high**power - low**power) / (power * np.log(high / low))
+    return moment
 
 
 def _number(value: float | str) -> float:
@@ -98,19 +137,42 @@ def _merge(buckets: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
     merged: dict[float, float] = {}
     for bound, rate in buckets:
         if math.isnan(bound) or bound < 0:
-            raise MalformedHistogram(f"a bucket bound is {bound}, not a length")
+            raise MalformedHistogram(
+                f"a bucket bound is {bound}, not a length: check the label le of the series"
+            )
         if not 0 <= rate <= MAX_RATE:
-            raise MalformedHistogram(f"the rate of bucket le={bound:g} is {rate}")
+            raise MalformedHistogram(
+                f"the rate of bucket le={bound:g} is {rate}: check that it is rate() of a counter, "
+                "which a restart does not turn negative"
+            )
         merged[bound] = merged.get(bound, 0.0) + rate
     return sorted(merged.items())
 
 
 def _total(merged: list[tuple[float, float]]) -> float:
-    """The rate of all observations: the +Inf bucket, or the fullest where it is missing."""
-    last_bound, last = merged[-1]
-    fullest_bound, fullest = max(merged, key=lambda pair: pair[1])
-    if last_bound == math.inf and fullest > last * (1 + TOTAL_TOLERANCE):
+    """The rate of all observations: the longest bucket, which is +Inf where all is well."""
+    longest, last = merged[-1]
+    fullest, most = max(merged, key=lambda pair: pair[1])
+    if most > last * (1 + TOTAL_TOLERANCE):
         raise InconsistentHistogram(
-            f"bucket le={fullest_bound:g} counts {fullest:.4g}/s, all buckets together {last:.4g}/s"
+            f"bucket le={fullest:g} counts {most:.4g}/s, le={longest:g} only {last:.4g}/s: check "
+            "that the series are cumulative buckets, and that le=+Inf is among them"
         )
-    return fullest
+    return most
+
+
+def _check_reach(lengths: list[float], rates: list[float], total: float, max_length: float) -> None:
+    """Refuse lengths of which most lie beyond what is known, or beyond what is possible."""
+    known = min(lengths[-1], max(max_length, SHORTEST_LENGTH))
+    within = float(np.interp(math.log(known), np.log(lengths), rates))
+    if total <= 0 or total - within <= MAX_BEYOND * total:
+        return
+    share = f"{100 * (1 - within / total):.0f} % are longer than {known:g} tokens"
+    if known < max_length:
+        raise InconsistentHistogram(
+            f"{share}, the longest bound: without buckets up to the model's maximum of "
+            f"{max_length:g} tokens nobody knows how long they are"
+        )
+    raise InconsistentHistogram(
+        f"{share}, the model's maximum: check maxLength, and that the series are of this model"
+    )

@@ -1,4 +1,9 @@
-"""Whether a new plan is worth changing to: gain after the cost of moving, and a cooldown."""
+"""The slow loop's verdict: whether a new plan is worth changing to.
+
+Its gain must exceed what is wanted after the cost of moving, and the cooldown must be over: moved
+instances need time to be worth it. Boundaries alone move no instance, cost nothing and know no
+cooldown; between plans they are the fast loop's (`refine`).
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -69,8 +74,9 @@ def decide(
     """Keep `current` or apply `candidate`.
 
     What the user changed, and a current plan that cannot work, override gain and cooldown. `now`
-    and `last_change` are seconds of one clock; no last change means no cooldown. Without traffic,
-    gains are unknown, and only the overrides count.
+    and `last_change` are seconds of one clock; no last change means no cooldown, and a change of
+    boundaries alone asks for none. Without traffic, gains are unknown, and only the overrides
+    count.
     """
     options = options or PlanOptions()
     if current is None:
@@ -150,7 +156,7 @@ def _weigh(
             Reason.GAIN_TOO_SMALL,
             f"{what}, less than the wanted {min_gain_percent:g} %.",
         )
-    if since_change is not None and since_change < cooldown_seconds:
+    if moves and since_change is not None and since_change < cooldown_seconds:
         return decision(
             Verdict.KEEP,
             Reason.COOLING_DOWN,

@@ -6,6 +6,7 @@ from typing import Final
 
 from cascade_planner.histogram import Array
 from cascade_policy.engine_model import EngineModel
+from cascade_policy.move import FIXED_MOVE_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,11 +14,11 @@ class Crossing:
     """How a sequence that outgrows its stage gets to the next one.
 
     The default recomputes the prefix there. With `copy_bytes_per_ms` its KV cache is copied
-    instead, at that bandwidth (bytes per ms) after `fixed_ms`.
+    instead, at that bandwidth (bytes per ms). Either way it stops for `fixed_ms` beside that.
     """
 
     copy_bytes_per_ms: float | None = None
-    fixed_ms: float = 0.0
+    fixed_ms: float = FIXED_MOVE_MS
 
     @property
     def recomputes(self) -> bool:

@@ -2,14 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
+from cascade_planner.forecast import Forecast as Forecast
+from cascade_planner.forecast import mean_forecast, stage_forecasts
 from cascade_planner.objective import RECOMPUTE, Crossing, Objective
-from cascade_planner.partition import Partition, Solution, best_partitions
+from cascade_planner.partition import Partition, Solution
 from cascade_planner.pricing import Pricing
-from cascade_planner.stage_cost import MAX_KV_USE, MAX_LOAD, StageState, StageWork
+from cascade_planner.solver import Solver, best_partitions
+from cascade_planner.stage_cost import MAX_KV_USE, MAX_LOAD, StageState
 from cascade_planner.traffic import Traffic
 from cascade_policy.engine_model import EngineModel
 from cascade_policy.grid import POINTS_PER_DOUBLING
@@ -53,22 +56,6 @@ class PlanOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
-    """Predicted means at the observed rates. Times in ms."""
-
-    ttft_ms: float
-    tpot_ms: float
-    e2e_ms: float
-    """Of a whole plan: of a request. Of a stage: of a sequence's visit there."""
-    load: float
-    """Share of the time that the work takes, of the busiest instance; stable below 1."""
-    batch: float
-    """Sequences that decode in one instance, on average."""
-    kv_use: float
-    """Share of the KV cache that they fill."""
-
-
-@dataclass(frozen=True, slots=True)
 class PlannedStage:
     """Lengths min_length..max_length (tokens, both included) on `instances` instances."""
 
@@ -102,6 +89,10 @@ class Plan:
     binding: tuple[Binding, ...] = ()
     forecast: Forecast | None = None
     one_stage_forecast: Forecast | None = None
+    solver: Solver | None = None
+    """The search that found it; none where there was nothing to search."""
+    gap_percent: float = 0.0
+    """Share of the cost by which the best partition might be cheaper; 0 where this one is it."""
 
     @property
     def partition(self) -> Partition:
@@ -127,20 +118,31 @@ def solve(
 ) -> Plan:
     """The cheapest partition of `instances` instances for `traffic`.
 
-    Exact over the lengths where stages may end; the ends of `current` are among them, so that a
-    plan is never worse than the present one with as many instances. Of equal costs, fewer stages
-    win. Raises ValueError when `instances` is below 1.
+    Exact, or within `gap_percent`, over the lengths where stages may end; the ends of `current`
+    are among them, and a plan is never worse than the present one with as many instances. Of
+    equal costs, fewer stages win. Raises ValueError when `instances` is below 1.
     """
     if instances < 1:
         raise ValueError(f"a plan needs at least 1 instance, not {instances}")
     options = options or PlanOptions()
     pricing = Pricing(traffic, engine_model, objective or Objective(), options.crossing)
-    lengths = _candidate_ends(traffic, options, current)
-    prices = pricing.all_stages(lengths, instances)
-    solutions = best_partitions(prices, _stage_counts(options, len(lengths), instances))
+    lengths = candidate_ends(traffic, options, current)
+    stage_counts = _stage_counts(options, len(lengths), instances)
+    costs = pricing.stages_between(lengths)
+    search = best_partitions(costs, len(lengths), instances, stage_counts)
+    solutions = search.solutions
     ranked = tuple(_alternative(solution, lengths) for solution in solutions)
-    chosen = _fewest_stages_of_the_best(ranked)
-    return _describe(chosen, ranked, pricing, options)
+    if options.boundaries is not None:
+        chosen, at_least = ranked[-1], solutions[-1].at_least
+    else:
+        if current is not None and current.total == instances:
+            ranked = _with_present(ranked, current, pricing)
+        chosen = _fewest_stages_of_the_best(ranked)
+        at_least = min(solution.at_least for solution in solutions)
+    plan = _describe(chosen, ranked, pricing, options)
+    return replace(
+        plan, solver=search.solver, gap_percent=100 * max(0.0, 1 - at_least / chosen.cost)
+    )
 
 
 def one_stage_plan(max_length: int, instances: int) -> Plan:
@@ -148,10 +150,13 @@ def one_stage_plan(max_length: int, instances: int) -> Plan:
     return Plan(stages=_stages(Partition((max_length,), (instances,)), (None,)))
 
 
-def _candidate_ends(
-    traffic: Traffic, options: PlanOptions, current: Partition | None
+def candidate_ends(
+    traffic: Traffic, options: PlanOptions, current: Partition | None = None
 ) -> tuple[int, ...]:
-    """Lengths where a stage may end, ascending, the maximum last."""
+    """Lengths where a stage may end, ascending, the maximum last.
+
+    Those set by hand; or the grid's, and the ends of `current`, where there is traffic between.
+    """
     if options.boundaries is not None:
         inside = {end for end in options.boundaries if 0 < end < traffic.max_length}
         return (*sorted(inside), traffic.max_length)
@@ -186,6 +191,21 @@ def _alternative(solution: Solution, lengths: Sequence[int]) -> Alternative:
     return Alternative(Partition(ends, solution.instances), solution.cost)
 
 
+def _with_present(
+    ranked: Sequence[Alternative], current: Partition, pricing: Pricing
+) -> tuple[Alternative, ...]:
+    """The alternatives, with the present partition where the search missed it."""
+    if current.max_length != pricing.traffic.max_length:
+        return tuple(ranked)
+    present = Alternative(current, pricing.cost(current))
+    return tuple(
+        present
+        if len(one.partition.ends) == len(current.ends) and present.cost < one.cost * (1 - _EQUAL)
+        else one
+        for one in ranked
+    )
+
+
 def _fewest_stages_of_the_best(ranked: Sequence[Alternative]) -> Alternative:
     least = min(one.cost for one in ranked)
     return next(one for one in ranked if one.cost <= least * (1 + _EQUAL))
@@ -195,22 +215,20 @@ def _describe(
     chosen: Alternative, ranked: tuple[Alternative, ...], pricing: Pricing, options: PlanOptions
 ) -> Plan:
     """The chosen partition with its forecasts and its reasons."""
-    if options.boundaries is not None:
-        chosen = ranked[-1]
     others = [one for one in ranked if one is not chosen]
     runner_up = min(others, key=lambda one: one.cost, default=None)
     one_stage = ranked[0]
     work, state = pricing.forecast(chosen.partition)
     return Plan(
-        stages=_stages(chosen.partition, _stage_forecasts(work, state)),
+        stages=_stages(chosen.partition, stage_forecasts(work, state)),
         cost=chosen.cost,
         one_stage_cost=one_stage.cost,
         best_by_stage_count=ranked,
         runner_up=runner_up,
         gain_percent=100 * (1 - chosen.cost / one_stage.cost),
         binding=_binding(chosen.partition, state, pricing.objective, options),
-        forecast=_mean_forecast(work, state),
-        one_stage_forecast=_mean_forecast(*pricing.forecast(one_stage.partition)),
+        forecast=mean_forecast(work, state),
+        one_stage_forecast=mean_forecast(*pricing.forecast(one_stage.partition)),
     )
 
 
@@ -221,40 +239,6 @@ def _stages(partition: Partition, forecasts: Sequence[Forecast | None]) -> tuple
         for start, end, count, forecast in zip(
             starts, partition.ends, partition.instances, forecasts, strict=True
         )
-    )
-
-
-def _stage_forecasts(work: StageWork, state: StageState) -> tuple[Forecast, ...]:
-    visits = work.arrivals + work.crossings
-    forecasts = []
-    for i in range(len(visits)):
-        entering = float(work.arrivals[i] * state.ttft[i] + work.crossings[i] * state.crossing[i])
-        decoding = float(work.decode[i] * state.tpot[i])
-        forecasts.append(
-            Forecast(
-                ttft_ms=float(state.ttft[i]),
-                tpot_ms=float(state.tpot[i]),
-                e2e_ms=(entering + decoding) / float(visits[i]) if visits[i] > 0 else 0.0,
-                load=float(state.load[i]),
-                batch=float(state.batch[i]),
-                kv_use=float(state.kv_use[i]),
-            )
-        )
-    return tuple(forecasts)
-
-
-def _mean_forecast(work: StageWork, state: StageState) -> Forecast:
-    requests, tokens = float(work.arrivals.sum()), float(work.decode.sum())
-    first = float((work.arrivals * state.ttft).sum())
-    decoding = float((work.decode * state.tpot).sum())
-    crossing = float((work.crossings * state.crossing).sum())
-    return Forecast(
-        ttft_ms=first / requests,
-        tpot_ms=decoding / tokens if tokens > 0 else float(state.tpot.max()),
-        e2e_ms=(first + decoding + crossing) / requests,
-        load=float(state.load.max()),
-        batch=float(state.batch.mean()),
-        kv_use=float(state.kv_use.max()),
     )
 
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cascade_planner.histogram import Array
 from cascade_planner.objective import RECOMPUTE, Crossing, Objective
-from cascade_planner.partition import Partition
+from cascade_planner.partition import Index, Partition, StageCosts
 from cascade_planner.stage_cost import (
     BACKLOG_MS,
     Cuts,
@@ -17,6 +16,7 @@ from cascade_planner.stage_cost import (
     StageWork,
     delay_cost,
     missing_instances,
+    occupy,
     settle,
 )
 from cascade_planner.traffic import Traffic
@@ -25,8 +25,7 @@ from cascade_policy.engine_model import EngineModel
 OBSERVED_WEIGHT: Final = 10.0
 """Price of work that does not fit at the observed rates, against that at the rates with safety.
 High enough that no stage is given up to keep the margin of the others."""
-
-_Index = NDArray[np.intp]
+_NO_WORK: Final = 1e-30
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +37,14 @@ class Pricing:
     objective: Objective
     crossing: Crossing = RECOMPUTE
 
-    def all_stages(self, lengths: Sequence[int], instances: int) -> Array:
-        """Cost of every stage with 1..`instances`: [j, k, m-1], infinite where j >= k.
+    def stages_between(self, lengths: Sequence[int]) -> StageCosts:
+        """Costs of the stages that end at any of `lengths` (ascending, tokens)."""
+        cuts = self._cuts(lengths)
 
-        Stages end at `lengths` (ascending); cut 0 is length 0. Request-ms per ms.
-        """
-        count = len(lengths) + 1
-        first, last = np.triu_indices(count, 1)
-        prices = np.full((count, count, instances), np.inf)
-        m = np.arange(1, instances + 1, dtype=np.float64)[None, :]
-        prices[first, last] = self._costs(self._cuts(lengths), first[:, None], last[:, None], m)
-        return prices
+        def costs(first: Index, last: Index, instances: Array) -> Array:
+            return self._costs(cuts, first, last, instances)
+
+        return costs
 
     def cost(self, partition: Partition) -> float:
         """Cost of `partition`, request-ms per ms."""
@@ -68,14 +64,13 @@ class Pricing:
     def _cuts(self, lengths: Sequence[int]) -> Cuts:
         return Cuts.of(self.traffic, lengths, self.engine)
 
-    def _costs(self, cuts: Cuts, first: _Index, last: _Index, instances: Array) -> Array:
-        safety = self.objective.safety
-        peak = StageWork.between(cuts, first, last, self.engine, self.crossing, safety)
+    def _costs(self, cuts: Cuts, first: Index, last: Index, instances: Array) -> Array:
+        observed = StageWork.between(cuts, first, last, self.engine, self.crossing)
+        peak = observed.times(self.objective.safety)
         at_peak = settle(peak, instances, self.engine)
         # A peak that does not fit passes; what does not fit at the observed rates never ends.
-        observed = StageWork.between(cuts, first, last, self.engine, self.crossing)
         missing = missing_instances(at_peak, instances) + OBSERVED_WEIGHT * missing_instances(
-            settle(observed, instances, self.engine), instances
+            occupy(observed, instances, self.engine), instances
         )
         return delay_cost(peak, at_peak, self.objective) + self._backlog_price(cuts) * missing
 
@@ -86,10 +81,11 @@ class Pricing:
             + cuts.decode[-1] * self.engine.per_sequence_ms
             + cuts.kv[-1] * self.engine.per_kv_token_ms
         )
-        requests_per_ms_of_work = float(cuts.arrivals[-1] / work_ms)
+        # Prompts that are cached whole, and answers of one token, leave nothing to do.
+        requests_per_ms_of_work = float(cuts.arrivals[-1] / max(work_ms, _NO_WORK))
         return self.objective.alpha * BACKLOG_MS * requests_per_ms_of_work
 
 
-def _chain(partition: Partition) -> tuple[_Index, _Index]:
+def _chain(partition: Partition) -> tuple[Index, Index]:
     stages = len(partition.ends)
     return np.arange(stages), np.arange(1, stages + 1)

@@ -60,8 +60,9 @@ class Cuts:
         ends = (0, *lengths)
         total = traffic.load_up_to(ends)
         linear, quadratic = engine.prefill_ms_per_token, engine.prefill_ms_per_token_squared / 2
-        one, two, three, four = total.prompts
-        squared = linear**2 * two + 2 * linear * quadratic * three + quadratic**2 * four
+        one, two = total.prefill
+        square, cube, fourth = total.prefill_squared
+        squared = linear**2 * square + 2 * linear * quadratic * cube + quadratic**2 * fourth
         crossings = traffic.crossings_at(ends)
         crossings[0] = 0.0
         per_ms = 1e-3
@@ -107,25 +108,25 @@ class StageWork:
         last: NDArray[np.intp],
         engine: EngineModel,
         crossing: Crossing,
-        factor: float = 1.0,
     ) -> "StageWork":
-        """Work of the stages (lengths[first], lengths[last]], at `factor` times the rates."""
+        """Work of the stages (lengths[first], lengths[last]]."""
 
         def share(sums: Array) -> Array:
             # Differences of sums: a stage without traffic must get 0, never -1e-18.
-            return np.maximum(sums[last] - sums[first], 0.0) * factor
+            return np.maximum(sums[last] - sums[first], 0.0)
 
         start = cuts.lengths[first]
-        crossings = cuts.crossings[first] * factor
+        crossings = cuts.crossings[first]
         recomputed = engine.prefill_ms_per_token * start + (
             engine.prefill_ms_per_token_squared * start * start / 2
         )
         if not crossing.recomputes:
             recomputed = np.zeros_like(start)
+        prefill = share(cuts.prefill)
         return cls(
             arrivals=share(cuts.arrivals),
-            arrival_prefill=share(cuts.prefill),
-            prefill=share(cuts.prefill) + crossings * recomputed,
+            arrival_prefill=prefill,
+            prefill=prefill + crossings * recomputed,
             prefill_squared=share(cuts.prefill_squared) + crossings * recomputed * recomputed,
             decode=share(cuts.decode),
             kv=share(cuts.kv),
@@ -135,19 +136,32 @@ class StageWork:
             crossing_copy=crossing.copy_ms(start, engine),
         )
 
+    def times(self, factor: float) -> "StageWork":
+        """The same stages at `factor` times the rates."""
+        return StageWork(
+            arrivals=self.arrivals * factor,
+            arrival_prefill=self.arrival_prefill * factor,
+            prefill=self.prefill * factor,
+            prefill_squared=self.prefill_squared * factor,
+            decode=self.decode * factor,
+            kv=self.kv * factor,
+            kv_squared=self.kv_squared * factor,
+            crossings=self.crossings * factor,
+            crossing_prefill=self.crossing_prefill,
+            crossing_copy=self.crossing_copy,
+        )
+
 
 @dataclass(frozen=True, eq=False, slots=True)
-class StageState:
-    """Stages in equilibrium; arrays of the common shape of work and instances. Times in ms."""
+class Occupancy:
+    """How full stages are in equilibrium; arrays of the common shape of work and instances."""
 
     load: Array
     """Share of the time that the work takes, chunks included; stable below 1."""
     tpot: Array
-    """T: time of a step, hence between two tokens of a sequence."""
-    ttft: Array
-    """Queueing, prefill and half a step."""
-    crossing: Array
-    """Delay of a sequence that crosses in."""
+    """T: time of a step in ms, hence between two tokens of a sequence."""
+    decode_step: Array
+    """D: what the decodes of a step take, ms."""
     batch: Array
     """B: sequences that decode in one instance."""
     kv_use: Array
@@ -156,14 +170,24 @@ class StageState:
     """Share of the engine's limit on sequences that they fill."""
 
 
-def settle(work: StageWork, instances: Array, engine: EngineModel) -> StageState:
-    """The equilibrium of each stage with `instances` (broadcast against the work).
+@dataclass(frozen=True, eq=False, slots=True)
+class StageState(Occupancy):
+    """Stages in equilibrium: how full they are, and the delays that follow, in ms."""
+
+    ttft: Array
+    """Queueing, prefill and half a step."""
+    crossing: Array
+    """Delay of a sequence that crosses in."""
+
+
+def occupy(work: StageWork, instances: Array, engine: EngineModel) -> Occupancy:
+    """How full each stage is with `instances` (broadcast against the work).
 
     Finite everywhere: beyond stability the formulas stop at MAX_UTILISATION. No time and no use
     ever grows with instances.
     """
     m = instances
-    chunk_ms = engine.chunk_tokens * engine.prefill_ms_per_token
+    chunk_ms = _chunk_ms(engine)
     length = work.kv / np.maximum(work.decode, _NOTHING)
     kv_ms = engine.per_kv_token_ms * _penalty(work, length, engine)
     decode_share = work.decode * (engine.per_sequence_ms + kv_ms * length) / m
@@ -172,23 +196,37 @@ def settle(work: StageWork, instances: Array, engine: EngineModel) -> StageState
     full_chunks = (engine.base_ms + chunk_ms) / (1 - np.minimum(decode_share, MAX_UTILISATION))
     step = np.minimum(engine.base_ms / (1 - busy), full_chunks)
     batch = work.decode * step / m
-    kv_tokens = batch * length
-    decode_step = np.minimum(
-        engine.base_ms + engine.per_sequence_ms * batch + kv_ms * kv_tokens,
-        engine.base_ms
-        + engine.per_sequence_ms * engine.max_sequences
-        + kv_ms * engine.kv_capacity_tokens,
-    )
-    stretch = 1 + decode_step / chunk_ms
-    own = work.arrival_prefill / np.maximum(work.arrivals, _NOTHING) * stretch
-    return StageState(
+    most_kv_ms = kv_ms * engine.kv_capacity_tokens
+    return Occupancy(
         load=decode_share + prefill_share * (1 + engine.base_ms / chunk_ms),
         tpot=step,
-        ttft=_wait(work, m, stretch) + own + decode_step / 2,
-        crossing=work.crossing_prefill * stretch + work.crossing_copy,
+        decode_step=engine.base_ms
+        + np.minimum(
+            (engine.per_sequence_ms + kv_ms * length) * batch,
+            engine.per_sequence_ms * engine.max_sequences + most_kv_ms,
+        ),
         batch=batch,
-        kv_use=kv_tokens / engine.kv_capacity_tokens,
+        kv_use=batch * (length / engine.kv_capacity_tokens),
         sequence_use=batch / engine.max_sequences,
+    )
+
+
+def settle(work: StageWork, instances: Array, engine: EngineModel) -> StageState:
+    """The equilibrium of each stage with `instances`: finite, and never worse with more."""
+    full = occupy(work, instances, engine)
+    stretch = 1 + full.decode_step / _chunk_ms(engine)
+    own = work.arrival_prefill / np.maximum(work.arrivals, _NOTHING) * stretch
+    wait = _wait(work, instances, stretch)
+    queues = work.crossing_prefill > 0
+    return StageState(
+        load=full.load,
+        tpot=full.tpot,
+        decode_step=full.decode_step,
+        batch=full.batch,
+        kv_use=full.kv_use,
+        sequence_use=full.sequence_use,
+        ttft=wait + own + full.decode_step / 2,
+        crossing=queues * wait + work.crossing_prefill * stretch + work.crossing_copy,
     )
 
 
@@ -204,7 +242,7 @@ def delay_cost(work: StageWork, state: StageState, objective: Objective) -> Arra
     return priced
 
 
-def missing_instances(state: StageState, instances: Array) -> Array:
+def missing_instances(state: Occupancy, instances: Array) -> Array:
     """Instances' worth of work that does not fit into each stage; 0 where all does.
 
     Convex, so that what fits nowhere is spread rather than heaped on one stage.
@@ -216,6 +254,11 @@ def missing_instances(state: StageState, instances: Array) -> Array:
     )
     missing: Array = instances * over * (1 + over)
     return missing
+
+
+def _chunk_ms(engine: EngineModel) -> float:
+    """Time of the prefill that fills a step."""
+    return engine.chunk_tokens * engine.prefill_ms_per_token
 
 
 def _penalty(work: StageWork, length: Array, engine: EngineModel) -> Array:

@@ -1,8 +1,7 @@
 """Traffic: what arrives, decodes and crosses at every length, from two length histograms."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final
 
@@ -12,42 +11,26 @@ from cascade_planner.histogram import (
     MAX_RATE,
     SHORTEST_LENGTH,
     Array,
-    InconsistentHistogram,
     LengthHistogram,
-    MalformedHistogram,
+    log_uniform_moment,
 )
+from cascade_planner.prefill_work import PrefillShares, PrefillWork
+from cascade_planner.problems import (
+    MIN_REQUESTS,
+    find_histogram_problem,
+    find_length_problem,
+    find_rate_problem,
+    find_reading_problem,
+    find_shrinking,
+)
+from cascade_planner.problems import ProblemReason as ProblemReason
+from cascade_planner.problems import TrafficProblem as TrafficProblem
+from cascade_policy.engine_model import EngineModel
 from cascade_policy.grid import length_grid
 
-MIN_REQUESTS: Final = 100
-"""Requests that a window must hold: below that, a quantile of lengths is mostly noise."""
-MAX_AGE_SECONDS: Final = 120.0
-"""Eight missed scrapes of 15 s: older than that, the pool may look quite different."""
-RATE_TOLERANCE: Final = 0.10
-"""Share by which the two histograms may disagree about the number of requests."""
 DECODE_TOLERANCE: Final = 4.0
 """Factor by which counted and derived decode tokens may differ: lengths inside a bucket explain
 up to about 1.5, a sudden change of traffic more; beyond it the counter is of something else."""
-SHRINK_TOLERANCE: Final = 0.05
-"""Share of requests that may seem to end shorter than they began, by sampling noise."""
-
-
-class ProblemReason(StrEnum):
-    """Why histograms give no traffic to plan for."""
-
-    NO_METRICS = "NoMetrics"
-    NO_TRAFFIC = "NoTraffic"
-    TOO_FEW_REQUESTS = "TooFewRequests"
-    STALE_METRICS = "StaleMetrics"
-    MALFORMED_HISTOGRAM = "MalformedHistogram"
-    INCONSISTENT_HISTOGRAMS = "InconsistentHistograms"
-
-
-@dataclass(frozen=True, slots=True)
-class TrafficProblem:
-    """The histograms cannot be planned on; `message` says what is wrong and what follows."""
-
-    reason: ProblemReason
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +50,17 @@ class TrafficSummary:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Load:
-    """What a range of lengths has to do, per second; all arrays have one shape.
-
-    `prompts[n-1]` is the sum over arrivals of prompt length to the n (n = 1..4); `decoded[n]` the
-    sum over decoded tokens of sequence length to the n (n = 0..2).
-    """
+    """What a range of lengths has to do, per second; all arrays have one shape."""
 
     arrivals: Array
-    prompts: tuple[Array, Array, Array, Array]
+    prompts: Array
+    """Prompt tokens."""
+    prefill: tuple[Array, Array]
+    """Sums over arrivals of prompt length to the 1 and 2, less what is cached: w(L) needs these."""
+    prefill_squared: tuple[Array, Array, Array]
+    """Sums of prompt length to the 2, 3 and 4, less what is cached: w(L)^2 needs these."""
     decoded: tuple[Array, Array, Array]
+    """Sums over decoded tokens of sequence length to the 0, 1 and 2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +73,7 @@ class Traffic:
     difference is both the rate of tokens decoded at that length and the rate of sequences that
     grow past it; it is never negative. `decoded[i]` is the tokens per second decoded at lengths
     from bounds[i] to bounds[i+1]. Inside a bucket, prompts are log-uniform and tokens uniform.
+    `prefill` says, per bucket, which share of its prompts' work is done rather than cached.
     """
 
     max_length: int
@@ -96,6 +82,7 @@ class Traffic:
     finals_above: Array
     decoded: Array
     window_seconds: float
+    prefill: PrefillShares
 
     @classmethod
     def from_histograms(
@@ -116,34 +103,37 @@ class Traffic:
         system's context limit, say), the histograms alone overstate decoding in that bucket many
         times over. Without them, or when they contradict the histograms, the histograms decide.
         `window_seconds` is the range of the rates, `age_seconds` the age of the newest sample.
+        Raises ValueError when `max_length` is below 1.
         """
-        if not prompt.buckets or not final.buckets:
-            missing = "prompt" if not prompt.buckets else "final"
-            return TrafficProblem(
-                ProblemReason.NO_METRICS,
-                f"there is no series of {missing} lengths: check that Prometheus scrapes the pods",
-            )
-        if not 0 <= age_seconds <= MAX_AGE_SECONDS:
-            return TrafficProblem(
-                ProblemReason.STALE_METRICS,
-                f"the newest sample is {age_seconds:.0f} s old, the limit is "
-                f"{MAX_AGE_SECONDS:.0f} s: check that Prometheus still scrapes the pods",
-            )
-        grid = np.asarray(length_grid(max_length), dtype=np.float64)
-        try:
-            prompts = prompt.cumulative_at(grid)
-            finals = final.cumulative_at(grid)
-        except MalformedHistogram as error:
-            return TrafficProblem(ProblemReason.MALFORMED_HISTOGRAM, str(error))
-        except InconsistentHistogram as error:
-            return TrafficProblem(ProblemReason.INCONSISTENT_HISTOGRAMS, str(error))
-        problem = _find_problem(prompts, finals, window_seconds, min_requests)
+        series = {"prompt": prompt, "final": final}
+        problem = find_reading_problem(
+            series, window_seconds, age_seconds
+        ) or find_histogram_problem(series, max_length)
         if problem is not None:
             return problem
+        grid = np.asarray(length_grid(max_length), dtype=np.float64)
+        prompts, finals = prompt.cumulative_at(grid), final.cumulative_at(grid)
+        rates = {"prompt": float(prompts[-1]), "final": float(finals[-1])}
+        problem = find_rate_problem(rates, window_seconds, min_requests) or find_shrinking(
+            prompts, finals
+        )
+        return problem or cls._of(prompts, finals, grid, decoded, window_seconds)
+
+    @classmethod
+    def _of(
+        cls,
+        prompts: Array,
+        finals: Array,
+        grid: Array,
+        decoded: Iterable[tuple[float | str, float | str]],
+        window_seconds: float,
+    ) -> "Traffic":
+        """Traffic of cumulative rates on the grid, of which no problem is known."""
         rate = prompts[-1]
         prompts_above = rate - prompts
         # The two totals differ a little when a scrape falls between two observations.
         finals_above = np.maximum(rate * (1 - finals / finals[-1]), prompts_above)
+        max_length = int(grid[-1])
         bounds = np.concatenate([[min(SHORTEST_LENGTH, max_length / 2)], grid])
         prompts_above = np.concatenate([[rate], prompts_above])
         finals_above = np.concatenate([[rate], finals_above])
@@ -155,37 +145,48 @@ class Traffic:
             finals_above=finals_above,
             decoded=_counted_or_derived(decoded, derived, grid),
             window_seconds=window_seconds,
+            prefill=PrefillShares.whole(len(grid)),
         )
 
     @classmethod
     def from_lengths(
         cls,
-        prompts: Sequence[float],
-        finals: Sequence[float],
+        prompts: Sequence[float] | Array,
+        finals: Sequence[float] | Array,
         seconds: float,
         max_length: int,
+        *,
+        counts: Array | None = None,
+        min_requests: float = MIN_REQUESTS,
     ) -> "Traffic | TrafficProblem":
         """Traffic of a trace: prompt and final lengths of its requests (tokens), seen in `seconds`.
 
-        The same information that the metrics of a service carry, decode counter included.
+        The same information that the metrics of a service carry, decode counter included. Each
+        request counts once, or `counts` times.
         """
-        grid = np.asarray(length_grid(max_length), dtype=np.float64)
         start = np.asarray(prompts, dtype=np.float64)
         end = np.asarray(finals, dtype=np.float64)
-        counted = []
-        low = 0.0
-        for bound in grid.tolist():
-            top = np.inf if bound == grid[-1] else bound
-            tokens = np.maximum(np.minimum(end, top) - np.maximum(start, low), 0.0).sum()
-            counted.append((bound, float(tokens) / seconds))
-            low = bound
+        problem = find_length_problem(start, end, seconds)
+        if problem is not None:
+            return problem
         return cls.from_histograms(
-            LengthHistogram.of_lengths(prompts, seconds, max_length),
-            LengthHistogram.of_lengths(finals, seconds, max_length),
+            LengthHistogram.of_lengths(start, seconds, max_length, counts),
+            LengthHistogram.of_lengths(end, seconds, max_length, counts),
             max_length,
-            decoded=counted,
+            decoded=_count_decoded(
+                start, end, 1.0 if counts is None else counts, max_length, seconds
+            ),
             window_seconds=seconds,
+            min_requests=min_requests,
         )
+
+    def with_prefill_work(self, measured: Iterable[PrefillWork], engine: EngineModel) -> "Traffic":
+        """The same traffic with the prefill that its prompts took, counted with `engine`.
+
+        Without it every prompt is planned as if prefilled whole, which overstates a workload with
+        cached prefixes, and most where its prompts are long.
+        """
+        return replace(self, prefill=PrefillShares.of(measured, self.bounds, engine))
 
     @property
     def requests_per_second(self) -> float:
@@ -219,8 +220,8 @@ class Traffic:
             sums: Array = np.concatenate([[0.0], np.cumsum(per_bucket)])[upto]
             return sums
 
-        def prompt_moment(power: int) -> Array:
-            return running(arrivals * _log_uniform_moment(low, high, power))
+        moments = [arrivals * log_uniform_moment(low, high, power) for power in (1, 2, 3, 4)]
+        work, square = self.prefill.of_work[bucket], self.prefill.of_square[bucket]
 
         def decode_moment(power: int) -> Array:
             mean = (high ** (power + 1) - low ** (power + 1)) / ((power + 1) * (high - low))
@@ -228,7 +229,13 @@ class Traffic:
 
         return Load(
             arrivals=running(arrivals),
-            prompts=(prompt_moment(1), prompt_moment(2), prompt_moment(3), prompt_moment(4)),
+            prompts=running(moments[0]),
+            prefill=(running(moments[0] * work), running(moments[1] * work)),
+            prefill_squared=(
+                running(moments[1] * square),
+                running(moments[2] * square),
+                running(moments[3] * square),
+            ),
             decoded=(decode_moment(0), decode_moment(1), decode_moment(2)),
         )
 
@@ -268,7 +275,7 @@ class Traffic:
         return TrafficSummary(
             requests_per_second=self.requests_per_second,
             requests=self.requests_per_second * self.window_seconds,
-            prompt_mean=float(load.prompts[0][-1]) / self.requests_per_second,
+            prompt_mean=float(load.prompts[-1]) / self.requests_per_second,
             prompt_p50=self._quantile(self.prompts_above, 0.50),
             prompt_p95=self._quantile(self.prompts_above, 0.95),
             final_p50=self._quantile(self.finals_above, 0.50),
@@ -281,48 +288,25 @@ class Traffic:
         return float(np.exp(np.interp(share, below, np.log(self.bounds))))
 
 
-def _find_problem(
-    prompts: Array, finals: Array, window_seconds: float, min_requests: float
-) -> TrafficProblem | None:
-    rate, final_rate = float(prompts[-1]), float(finals[-1])
-    if rate <= 0 and final_rate <= 0:
-        return TrafficProblem(
-            ProblemReason.NO_TRAFFIC,
-            f"no request ended within the last {window_seconds:.0f} s",
-        )
-    if rate * window_seconds < min_requests:
-        return TrafficProblem(
-            ProblemReason.TOO_FEW_REQUESTS,
-            f"{rate * window_seconds:.0f} requests within {window_seconds:.0f} s; a plan needs "
-            f"{min_requests:.0f}",
-        )
-    if abs(rate - final_rate) > RATE_TOLERANCE * rate:
-        return TrafficProblem(
-            ProblemReason.INCONSISTENT_HISTOGRAMS,
-            f"prompt lengths count {rate:.4g} requests/s, final lengths {final_rate:.4g}: both "
-            "must come from the same pods and the same time",
-        )
-    shrunk = float(np.max(finals / final_rate - prompts / rate))
-    if shrunk > SHRINK_TOLERANCE:
-        return TrafficProblem(
-            ProblemReason.INCONSISTENT_HISTOGRAMS,
-            f"{100 * shrunk:.0f} % of the requests seem to end shorter than their prompts: the "
-            "two histograms do not describe the same requests",
-        )
-    return None
-
-
-def _log_uniform_moment(low: Array, high: Array, power: int) -> Array:
-    """Mean of l^power over lengths log-uniform in (low, high]."""
-    moment: Array = (high**power - low**power) / (power * np.log(high / low))
-    return moment
+def _count_decoded(
+    prompts: Array, finals: Array, counts: Array | float, max_length: int, seconds: float
+) -> list[tuple[float | str, float | str]]:
+    """What the decode counter would count: (le_length, tokens per second) on the grid."""
+    counted: list[tuple[float | str, float | str]] = []
+    low = 0.0
+    for bound in length_grid(max_length):
+        top = np.inf if bound == max_length else bound
+        tokens = np.maximum(np.minimum(finals, top) - np.maximum(prompts, low), 0.0) * counts
+        counted.append((bound, float(tokens.sum()) / seconds))
+        low = bound
+    return counted
 
 
 def _decoded_between(bounds: Array, alive: Array) -> Array:
     """Tokens per second of each bucket: integral of alive(l), linear in log l, by parts."""
     low, high = bounds[:-1], bounds[1:]
     ends = high * alive[1:] - low * alive[:-1]
-    within = (alive[:-1] - alive[1:]) * _log_uniform_moment(low, high, 1)
+    within = (alive[:-1] - alive[1:]) * log_uniform_moment(low, high, 1)
     return np.maximum(ends + within, 0.0)
 
 

@@ -1,6 +1,7 @@
 """Traffic for the planner's tests."""
 
 import csv
+import json
 import lzma
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,18 @@ import numpy as np
 import pytest
 
 from cascade_planner.histogram import Array
+from cascade_planner.objective import Objective
+from cascade_planner.partition import Partition
+from cascade_planner.pricing import Pricing
 from cascade_planner.traffic import Traffic
+from cascade_policy.engine_model import EngineModel
 
-AZURE = Path(__file__).parents[2] / "e2e/traces/azure_2023_conversation.csv.xz"
+TRACES = Path(__file__).parents[2] / "e2e/traces"
 
 TrafficAt = Callable[[float, int], Traffic]
 """(requests per second, max_length) -> traffic."""
+Lengths = tuple[Array, Array]
+"""Prompt and output lengths of requests, tokens."""
 
 
 @pytest.fixture(scope="session")
@@ -27,12 +34,43 @@ def chat_at() -> TrafficAt:
 
 
 @pytest.fixture(scope="session")
-def azure_at() -> TrafficAt:
-    """The Azure conversation trace of 2023, played at any rate."""
-    with lzma.open(AZURE, "rt", encoding="utf-8", newline="") as lines:
+def azure_lengths() -> Lengths:
+    """The Azure conversation trace of 2023."""
+    with lzma.open(TRACES / "azure_2023_conversation.csv.xz", "rt", newline="") as lines:
         rows = [(int(r["ContextTokens"]), int(r["GeneratedTokens"])) for r in csv.DictReader(lines)]
     prompts, outputs = np.asarray(rows, dtype=np.float64).T
+    return prompts, outputs
+
+
+@pytest.fixture(scope="session")
+def mooncake_lengths() -> Lengths:
+    """The Mooncake conversation trace."""
+    with lzma.open(TRACES / "mooncake_conversation.jsonl.xz", "rt") as lines:
+        rows = [json.loads(line) for line in lines]
+    prompts = np.asarray([row["input_length"] for row in rows], dtype=np.float64)
+    outputs = np.asarray([row["output_length"] for row in rows], dtype=np.float64)
+    return prompts, outputs
+
+
+@pytest.fixture(scope="session")
+def azure_at(azure_lengths: Lengths) -> TrafficAt:
+    """The Azure conversation trace of 2023, played at any rate."""
+    prompts, outputs = azure_lengths
     return _at(prompts, prompts + outputs)
+
+
+@pytest.fixture(scope="session")
+def mooncake_at(mooncake_lengths: Lengths) -> TrafficAt:
+    """The Mooncake conversation trace, played at any rate."""
+    prompts, outputs = mooncake_lengths
+    return _at(prompts, prompts + outputs)
+
+
+def rate_of_load(at: TrafficAt, engine: EngineModel, instances: int, load: float) -> float:
+    """Requests per second that load one pool of `instances` to `load` of its stability limit."""
+    pool = Partition((131072,), (instances,))
+    _, state = Pricing(at(1, 131072), engine, Objective()).forecast(pool)
+    return load / float(state.load[0])
 
 
 def _at(prompts: Array, finals: Array) -> TrafficAt:

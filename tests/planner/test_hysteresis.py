@@ -128,6 +128,30 @@ def test_the_plan_is_kept_because(chat_at: TrafficAt, case: Case) -> None:
     assert decision.message
 
 
+def shifted(partition: Partition) -> Partition:
+    """The same counts behind boundaries that are a fifth longer."""
+    ends = (*(end * 6 // 5 for end in partition.ends[:-1]), MAX_LENGTH)
+    return Partition(ends, partition.instances)
+
+
+@pytest.mark.parametrize(
+    ("min_gain", "verdict", "reason"),
+    [
+        pytest.param(5, Verdict.APPLY, Reason.GAIN_ENOUGH, id="change in the cooldown"),
+        pytest.param(30, Verdict.KEEP, Reason.GAIN_TOO_SMALL, id="need as much gain as others"),
+    ],
+)
+def test_boundaries_alone_move_no_instance_and(
+    chat_at: TrafficAt, min_gain: float, verdict: Verdict, reason: Reason
+) -> None:
+    best = solve(chat_at(8, MAX_LENGTH), ENGINE, 8).partition
+    case = Case(shifted(best), reason, rate=8, since_change=1, min_gain=min_gain)
+    decision, candidate = decide_case(chat_at, case)
+    assert candidate.partition == best
+    assert (decision.verdict, decision.reason) == (verdict, reason), decision.message
+    assert decision.moves == 0
+
+
 def test_the_best_plan_is_left_alone(chat_at: TrafficAt) -> None:
     best = solve(chat_at(10, MAX_LENGTH), ENGINE, 8).partition
     decision, _ = decide_case(chat_at, Case(best, Reason.PLAN_UNCHANGED, min_gain=0))

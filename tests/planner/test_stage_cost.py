@@ -73,11 +73,16 @@ def test_a_recomputed_crossing_costs_its_stretched_prefill_and_a_copied_one_its_
     m = np.asarray([8.0])
     moved = work(crossings=0.01, recomputed=70.0)
     state = settle(moved, m, ENGINE)
-    assert state.crossing[0] > 70
+    stretch = ENGINE.stretch(float(state.decode_step[0]))
+    own = 3.0 / 0.1 * stretch
+    wait = state.ttft[0] - own - state.decode_step[0] / 2
+    assert wait > 0
+    assert state.crossing[0] == pytest.approx(wait + 70 * stretch)
+    assert settle(work(crossings=0.01, recomputed=0.0), m, ENGINE).crossing[0] == 0
     assert state.load[0] > settle(work(), m, ENGINE).load[0]
     copy = Crossing(copy_bytes_per_ms=25e6, fixed_ms=5.0)
     assert copy.copy_ms(np.asarray([4000.0]), ENGINE)[0] == pytest.approx(5 + 4000 * 131072 / 25e6)
-    assert RECOMPUTE.copy_ms(np.asarray([4000.0]), ENGINE)[0] == 0
+    assert RECOMPUTE.copy_ms(np.asarray([4000.0]), ENGINE)[0] == 5
 
 
 def test_delay_beyond_a_target_costs_double() -> None:
@@ -126,6 +131,16 @@ def test_what_fits_misses_nothing_and_what_does_not_is_spread() -> None:
     middle = missing_instances(settle(work(prefill=25.0), m, ENGINE), m)[0]
     assert first > 8
     assert middle < (first + second) / 2
+
+
+def test_twice_the_rates_are_twice_the_work_of_the_same_sequences() -> None:
+    once = work(crossings=0.01, recomputed=70.0)
+    twice = once.times(2.0)
+    for name in ("arrivals", "prefill", "prefill_squared", "decode", "kv", "crossings"):
+        assert getattr(twice, name)[0] == 2 * getattr(once, name)[0]
+    assert twice.crossing_prefill[0] == once.crossing_prefill[0]
+    m = np.asarray([8.0])
+    assert settle(twice, m, ENGINE).load[0] == pytest.approx(2 * settle(once, m, ENGINE).load[0])
 
 
 def test_a_stage_without_traffic_costs_nothing() -> None:

@@ -1,21 +1,29 @@
 """Traffic from histograms: what it derives, and what it refuses."""
 
 import math
+from dataclasses import astuple
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade_planner.explain import explain
 from cascade_planner.histogram import LengthHistogram
+from cascade_planner.objective import Objective
+from cascade_planner.partition import Partition
+from cascade_planner.plan import PlanOptions, solve
+from cascade_planner.prefill_work import PrefillWork
+from cascade_planner.pricing import Pricing
 from cascade_planner.traffic import ProblemReason, Traffic, TrafficProblem
 from cascade_policy.grid import length_grid
+from cascade_policy.profiles import profile
 
 MAX_LENGTH = 4096
 SECONDS = 600.0
 
 requests = st.lists(
-    st.tuples(st.integers(1, 4000), st.integers(0, 1500)), min_size=100, max_size=300
+    st.tuples(st.integers(1, 4000), st.integers(0, 1500)), min_size=100, max_size=150
 )
 rates = st.floats(allow_nan=True, allow_infinity=True) | st.floats(0, 1e6)
 bounds = st.floats(allow_nan=True, allow_infinity=True) | st.sampled_from(length_grid(MAX_LENGTH))
@@ -59,12 +67,14 @@ def test_decode_counter_makes_tokens_exact_and_lengths_stay_within_a_bucket(
     prompts = [prompt for prompt, _ in pairs]
     if tokens > 0:
         assert load.decoded[0][-1] * SECONDS == pytest.approx(tokens)
-    for power in (1, 2, 3, 4):
+    assert load.prompts.tolist() == load.prefill[0].tolist()
+    assert load.prefill[1].tolist() == load.prefill_squared[0].tolist()
+    for power, moment in enumerate((load.prompts, *load.prefill_squared), start=1):
         exact = sum(float(prompt) ** power for prompt in prompts)
         # A length is known within its bucket: a factor 2^(1/4), the shortest bucket aside.
         slack = sum(16.0**power for prompt in prompts if prompt <= 16)
-        assert load.prompts[power - 1][-1] * SECONDS <= exact * 1.22**power + slack
-        assert load.prompts[power - 1][-1] * SECONDS >= (exact - slack) / 1.22**power
+        assert moment[-1] * SECONDS <= exact * 1.22**power + slack
+        assert moment[-1] * SECONDS >= (exact - slack) / 1.22**power
 
 
 def test_without_the_counter_tokens_come_from_the_difference_of_the_histograms() -> None:
@@ -107,7 +117,9 @@ def test_cutting_at_more_lengths_changes_no_sum(
     many, one = traffic.load_up_to(ends), traffic.load_up_to((MAX_LENGTH,))
     for fine, whole in (
         (many.arrivals, one.arrivals),
-        *zip(many.prompts, one.prompts, strict=True),
+        (many.prompts, one.prompts),
+        *zip(many.prefill, one.prefill, strict=True),
+        *zip(many.prefill_squared, one.prefill_squared, strict=True),
         *zip(many.decoded, one.decoded, strict=True),
     ):
         assert fine[-1] == pytest.approx(whole[-1], rel=1e-9)
@@ -229,7 +241,7 @@ def test_a_histogram_is_understood(given_as: LengthHistogram) -> None:
             0,
             ProblemReason.MALFORMED_HISTOGRAM,
             "le=50",
-            id="a negative rate",
+            id="a negative rate, as a counter reset leaves without rate()",
         ),
         pytest.param(
             LengthHistogram.of([("long", 1.0)]).buckets,
@@ -246,6 +258,86 @@ def test_a_histogram_is_understood(given_as: LengthHistogram) -> None:
             ProblemReason.INCONSISTENT_HISTOGRAMS,
             "le=16",
             id="a bucket that counts more than all",
+        ),
+        pytest.param(
+            ((16.0, 9.0), (64.0, 5.0), (256.0, 1.0)),
+            FULL.buckets,
+            0,
+            ProblemReason.INCONSISTENT_HISTOGRAMS,
+            "le=+Inf",
+            id="buckets that fall, and no +Inf",
+        ),
+        pytest.param(
+            (*((16.0 * 2**i, 9.0 - i) for i in range(8)), (math.inf, 9.0)),
+            FULL.buckets,
+            0,
+            ProblemReason.INCONSISTENT_HISTOGRAMS,
+            "7 of 9 buckets",
+            id="buckets that each count their own lengths only",
+        ),
+        pytest.param(
+            ((math.inf, 9.0),),
+            FULL.buckets,
+            0,
+            ProblemReason.INCONSISTENT_HISTOGRAMS,
+            "the longest bound",
+            id="nothing but +Inf",
+        ),
+        pytest.param(
+            FULL.buckets,
+            ((16.0, 0.0), (64.0, 0.1), (math.inf, 0.5)),
+            0,
+            ProblemReason.INCONSISTENT_HISTOGRAMS,
+            "80 % are longer than 64 tokens",
+            id="most lengths beyond the longest bound",
+        ),
+        pytest.param(
+            histogram([1e5] * 300, 131072).buckets,
+            FULL.buckets,
+            0,
+            ProblemReason.INCONSISTENT_HISTOGRAMS,
+            "check maxLength",
+            id="most lengths beyond what the model can take",
+        ),
+        pytest.param(
+            FULL.buckets,
+            ((16.0, 0.0), (math.inf, 0.0)),
+            0,
+            ProblemReason.INCONSISTENT_HISTOGRAMS,
+            "same pods",
+            id="prompts without finals",
+        ),
+        pytest.param(
+            ((16.0, 0.0), (math.inf, 0.0)),
+            FULL.buckets,
+            0,
+            ProblemReason.INCONSISTENT_HISTOGRAMS,
+            "same pods",
+            id="finals without prompts",
+        ),
+        pytest.param(
+            ((16.0, math.inf), (math.inf, math.inf)),
+            FULL.buckets,
+            0,
+            ProblemReason.MALFORMED_HISTOGRAM,
+            "inf",
+            id="a rate without bound",
+        ),
+        pytest.param(
+            ((-16.0, 0.1), (math.inf, 0.5)),
+            FULL.buckets,
+            0,
+            ProblemReason.MALFORMED_HISTOGRAM,
+            "-16",
+            id="a bound below zero",
+        ),
+        pytest.param(
+            FULL.buckets,
+            FULL.buckets,
+            -1,
+            ProblemReason.STALE_METRICS,
+            "-1 s",
+            id="samples from the future",
         ),
         pytest.param(
             FULL.buckets,
@@ -289,6 +381,7 @@ def test_noise_that_lets_a_few_requests_shrink_is_clipped() -> None:
     assert (found.decoded >= 0).all()
 
 
+@settings(deadline=None)
 @given(raw_histograms, raw_histograms)
 def test_any_pair_of_histograms_gives_finite_traffic_or_a_problem(
     prompt: LengthHistogram, final: LengthHistogram
@@ -298,6 +391,142 @@ def test_any_pair_of_histograms_gives_finite_traffic_or_a_problem(
         assert found.message
         return
     load = found.load_up_to((0, 100, MAX_LENGTH))
-    for sums in (load.arrivals, *load.prompts, *load.decoded):
+    sums_of_all = (load.arrivals, load.prompts, *load.prefill, *load.prefill_squared, *load.decoded)
+    for sums in sums_of_all:
         assert np.isfinite(sums).all()
         assert (sums >= 0).all()
+    assert all(math.isfinite(number) for number in astuple(found.summary))
+    plan = solve(found, profile("simulated"), 2, options=PlanOptions(bucket_ratio=4))
+    assert math.isfinite(plan.cost)
+    assert "nan" not in explain(plan)
+
+
+@pytest.mark.parametrize("seconds", [0.0, -60.0, math.nan, math.inf])
+def test_a_window_that_is_no_time_is_a_problem(seconds: float) -> None:
+    for found in (
+        Traffic.from_histograms(FULL, FULL, MAX_LENGTH, window_seconds=seconds),
+        Traffic.from_lengths([100.0] * 300, [200.0] * 300, seconds, MAX_LENGTH),
+    ):
+        assert isinstance(found, TrafficProblem)
+        assert found.reason is ProblemReason.MALFORMED_HISTOGRAM
+        assert "above 0 s" in found.message
+
+
+@pytest.mark.parametrize(
+    ("prompts", "finals", "reason", "words"),
+    [
+        pytest.param([], [], ProblemReason.NO_TRAFFIC, "no request", id="no request at all"),
+        pytest.param(
+            [100.0] * 200,
+            [200.0] * 199,
+            ProblemReason.INCONSISTENT_HISTOGRAMS,
+            "200 prompt lengths and 199",
+            id="a final length too few",
+        ),
+        pytest.param(
+            [100.0, math.nan] * 100,
+            [200.0] * 200,
+            ProblemReason.MALFORMED_HISTOGRAM,
+            "request 2",
+            id="a length that is no number",
+        ),
+        pytest.param(
+            [-5.0] * 200,
+            [200.0] * 200,
+            ProblemReason.MALFORMED_HISTOGRAM,
+            "-5",
+            id="a length below zero",
+        ),
+        pytest.param(
+            [1e300] * 200,
+            [1e300] * 200,
+            ProblemReason.INCONSISTENT_HISTOGRAMS,
+            "check maxLength",
+            id="absurd lengths",
+        ),
+    ],
+)
+def test_requests_that_cannot_be_planned_for(
+    prompts: list[float], finals: list[float], reason: ProblemReason, words: str
+) -> None:
+    found = Traffic.from_lengths(prompts, finals, SECONDS, MAX_LENGTH)
+    assert isinstance(found, TrafficProblem)
+    assert found.reason is reason
+    assert words in found.message
+
+
+def test_a_few_absurd_lengths_count_as_the_longest_possible() -> None:
+    lengths = [100.0] * 299 + [1e18]
+    found = Traffic.from_lengths(lengths, lengths, SECONDS, MAX_LENGTH)
+    assert isinstance(found, Traffic)
+    assert found.requests_per_second == pytest.approx(300 / SECONDS)
+    assert found.summary.prompt_mean < 150
+
+
+@pytest.mark.parametrize("max_length", [2, 10, 16, 17])
+def test_models_shorter_than_the_first_bucket_can_be_planned(max_length: int) -> None:
+    prompts, finals = [1.0] * 100 + [2.0] * 100, [2.0] * 200
+    found = Traffic.from_lengths(prompts, finals, SECONDS, max_length)
+    assert isinstance(found, Traffic)
+    plan = solve(found, profile("simulated"), 4)
+    assert plan.stages[-1].max_length == max_length
+    assert math.isfinite(plan.cost)
+
+
+def prefill_work(
+    rate: float, prompt: float, cached: float, le_length: float, engine_name: str = "h100-8b"
+) -> PrefillWork:
+    work = profile(engine_name).prefill_ms(prompt, cached)
+    return PrefillWork(le_length, rate, rate * work, rate * work * work)
+
+
+def test_prefill_work_replaces_that_of_whole_prompts() -> None:
+    engine = profile("h100-8b")
+    lengths = [100.0] * 200 + [3000.0] * 100
+    whole = Traffic.from_lengths(lengths, lengths, SECONDS, MAX_LENGTH)
+    assert isinstance(whole, Traffic)
+    rows = [prefill_work(200 / SECONDS, 100, 0, 108), prefill_work(100 / SECONDS, 3000, 2700, 3044)]
+    cached = whole.with_prefill_work(rows, engine)
+    pool = Partition((MAX_LENGTH,), (1,))
+    work, _ = Pricing(cached, engine, Objective()).forecast(pool)
+    exact = (200 * engine.prefill_ms(100) + 100 * engine.prefill_ms(3000, 2700)) / SECONDS / 1000
+    # A prompt is known within its bucket, and is never taken to be more than whole.
+    assert float(work.prefill[0]) == pytest.approx(exact, rel=0.05)
+    squares = 200 * engine.prefill_ms(100) ** 2 + 100 * engine.prefill_ms(3000, 2700) ** 2
+    assert float(work.prefill_squared[0]) == pytest.approx(squares / SECONDS / 1000, rel=0.1)
+    assert cached.summary == whole.summary
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(PrefillWork(math.nan, 1, 1, 1), id="a bucket that is no length"),
+        pytest.param(PrefillWork(3044, -1, 1, 1), id="a negative rate"),
+        pytest.param(PrefillWork(3044, 1, math.nan, 1), id="work that is no number"),
+        pytest.param(PrefillWork(3044, 1, 1, math.inf), id="work without bound"),
+        pytest.param(PrefillWork(3044, 0, 0, 0), id="nothing measured"),
+        pytest.param(PrefillWork(3044, 1, 1e6, 1e12), id="more than whole prompts"),
+    ],
+)
+def test_prefill_work_that_cannot_be_believed_counts_prompts_as_whole(row: PrefillWork) -> None:
+    traffic = traffic_of([(3000, 100)] * 200)
+    given_it = traffic.with_prefill_work([row], profile("h100-8b"))
+    assert given_it.prefill.of_work.tolist() == traffic.prefill.of_work.tolist()
+    assert given_it.prefill.of_square.tolist() == traffic.prefill.of_square.tolist()
+
+
+def test_long_prompts_that_are_cached_need_fewer_instances() -> None:
+    """A workload whose long prompts are 80 % cached, in a plan with one fixed boundary."""
+    engine = profile("h100-8b")
+    generator = np.random.default_rng(5)
+    prompts = np.where(generator.uniform(size=6000) < 0.7, 500.0, 8000.0)
+    finals = prompts + generator.integers(50, 400, 6000)
+    whole = Traffic.from_lengths(prompts.tolist(), finals.tolist(), 200, 16384)
+    assert isinstance(whole, Traffic)
+    cached = whole.with_prefill_work([prefill_work(9.0, 8000, 6400, 8192)], engine)
+    options = PlanOptions(boundaries=(2048,))
+    long_stage, less = (
+        solve(traffic, engine, 16, options=options).partition.instances[1]
+        for traffic in (whole, cached)
+    )
+    assert less < long_stage

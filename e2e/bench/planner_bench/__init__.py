@@ -1,0 +1,1 @@
+"""How long the planner takes from histograms to a plan, and how good the plan is."""
