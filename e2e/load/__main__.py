@@ -7,11 +7,11 @@ import sys
 
 import uvloop
 
+from cascade_cli.traces import InvalidTrace
 from e2e.load.options import InvalidOption, Options, read_options
 from e2e.load.replay import Emit, EndpointUnusable, replay
 from e2e.load.report import JsonObject
 from e2e.load.schedule import InvalidSlice
-from e2e.traces.trace import InvalidTrace
 
 
 def main() -> None:

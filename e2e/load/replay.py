@@ -5,13 +5,14 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
+from cascade_cli.traces import TraceRequest
 from e2e.load.answer_check import AnswerCheck
 from e2e.load.http_client import Answer, AnswerLost, HttpClient
 from e2e.load.options import Options
 from e2e.load.report import JsonObject, Report, Timing
 from e2e.load.schedule import Arrival, Schedule, make_schedule
 from e2e.load.workload import LoadRequest, make_request
-from e2e.traces.trace import TraceRequest, read_trace
+from e2e.traces.trace import read_trace
 
 HEADERS: Final = {"x-cascade-trace": "1"}
 BUSY: Final = (429, 503)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from e2e.traces.trace import TraceRequest
+from cascade_cli.traces import TraceRequest
 
 
 class InvalidSlice(ValueError):

@@ -8,10 +8,10 @@ from functools import lru_cache
 from random import Random
 from typing import Any, Final
 
+from cascade_cli.traces import BLOCK_TOKENS
 from e2e.engine_simulator.next_token import Output, expected_output
 from e2e.engine_simulator.vocabulary import WORD_IDS, chat_prompt, detokenise
 from e2e.load.schedule import Arrival
-from e2e.traces.trace import BLOCK_TOKENS
 
 UNSTREAMED_SHARE: Final = 0.05
 WITH_IDS_SHARE: Final = 0.25

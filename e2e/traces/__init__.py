@@ -1,5 +1,5 @@
-"""Public traces of LLM traffic and their reader.
+"""Public traces of LLM traffic, by short name.
 
-Owns the files (see README.md for where they come from and under which licences) and what their
-columns mean. Knows nothing of how a trace is replayed.
+Owns the files: see README.md for where they come from, what their columns mean and under which
+licences they are. Knows nothing of how a trace is read or replayed.
 """

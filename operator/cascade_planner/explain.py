@@ -59,8 +59,13 @@ def explain(plan: Plan) -> str:
     if plan.gap_percent >= _SHOWN_GAP:
         sentences.append(f"The best there is may cost up to {plan.gap_percent:.1f} % less.")
     if plan.binding:
-        sentences.append(f"What binds: {'; '.join(_binds(one, plan) for one in plan.binding)}.")
+        sentences.append(f"What binds: {'; '.join(binds(plan))}.")
     return " ".join(sentences)
+
+
+def binds(plan: Plan) -> tuple[str, ...]:
+    """What keeps `plan` from being better and, in brackets, what would relax it."""
+    return tuple(_binds(one, plan) for one in plan.binding)
 
 
 def _choice(plan: Plan, ours: Forecast, one_stage: Forecast) -> str:

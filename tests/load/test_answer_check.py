@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade_cli.traces import TraceRequest
 from e2e.engine_simulator import sse
 from e2e.engine_simulator.vocabulary import Detokeniser
 from e2e.load.answer_check import AnswerCheck
 from e2e.load.schedule import Arrival
 from e2e.load.workload import Kind, LoadRequest, make_request
-from e2e.traces.trace import TraceRequest
 
 Events = list[dict[str, Any]]
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade_cli.traces import TraceRequest
 from e2e.load.schedule import InvalidSlice, make_schedule
-from e2e.traces.trace import TraceRequest
 
 
 def trace(*arrivals: float) -> list[TraceRequest]:

@@ -6,10 +6,10 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade_cli.traces import TraceRequest
 from e2e.engine_simulator.api_request import parse_generation
 from e2e.load.schedule import Arrival
 from e2e.load.workload import Kind, make_request
-from e2e.traces.trace import TraceRequest
 
 
 def arrival(index: int, prompt: int = 60, output: int = 5, blocks: tuple[int, ...] = ()) -> Arrival:
