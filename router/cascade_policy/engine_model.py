@@ -5,6 +5,7 @@ so that they can never disagree about what a plan is worth.
 """
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
@@ -117,6 +118,8 @@ class EngineModel:
             value = data[wire]
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise InvalidEngineModel(f"engine model: {wire} must be a number, not {value!r}")
+            if not abs(value) <= _GREATEST:
+                raise InvalidEngineModel(f"engine model: {wire} must be finite, not {value}")
             values[name] = int(value) if name in _INTEGERS else float(value)
         return cls(**values)  # type: ignore[arg-type]
 
@@ -146,6 +149,7 @@ _WIRE_TO_FIELD: Final = {
     "blockTokens": "block_tokens",
     "kvBytesPerToken": "kv_bytes_per_token",
 }
+_GREATEST: Final = sys.float_info.max
 _FIELD_TO_WIRE: Final = {name: wire for wire, name in _WIRE_TO_FIELD.items()}
 _INTEGERS: Final = frozenset(f.name for f in fields(EngineModel) if f.type is int)
 _OPTIONAL: Final = frozenset({"block_tokens", "kv_bytes_per_token"})

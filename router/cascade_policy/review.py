@@ -9,33 +9,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from cascade_policy.engine_model import EngineModel
-from cascade_policy.load import InstanceLoad
-from cascade_policy.price import (
-    WAIT_SCALE_MS,
-    decode_ms,
-    handicap,
-    has_room,
-    running_price,
-    step_ms,
-)
+from cascade_policy.candidates import Candidate
+from cascade_policy.move import move_ms
+from cascade_policy.price import handicap, has_room, running_price, step_ms
 from cascade_policy.stage_map import Boundaries, StageMap
 
 MIN_REMAINING: Final = 16.0
 """Output tokens below which no move pays, whatever the prices say."""
-MARGIN: Final = 0.15
-"""Part of the time per token here that a move must save, so that sequences do not swing."""
-FIXED_MOVE_MS: Final = 5.0
-"""Cost of a move beside the prefill: requests, bookkeeping, the wait for a clean point."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """An instance, the stage it serves and its load as last heard."""
-
-    instance: str
-    stage: int
-    load: InstanceLoad
+MARGIN: Final = 0.05
+"""Part of the time per token here that a move must save, so that sequences do not swing. At 0.15
+half of what copies bring is lost; at 0 there are half as many moves again for nothing."""
 
 
 class ReviewReason(StrEnum):
@@ -88,18 +71,6 @@ def review(
     return _review_soft(length, remaining, here, others, stage_map)
 
 
-def move_ms(load: InstanceLoad, model: EngineModel, length: int) -> float:
-    """Cost of moving a sequence onto `load` by computing its tokens again, in ms.
-
-    The prefill delays the target's batch (B*w), and the sequence waits for it behind the prefill
-    that is queued there (phi * [W*(1 + W/100 ms) + w]); a fixed part comes on top.
-    """
-    work = model.prefill_ms(length)
-    waiting = load.waiting_prefill_ms
-    own = model.stretch(decode_ms(load, model)) * (waiting * (1 + waiting / WAIT_SCALE_MS) + work)
-    return load.sequences * work + own + FIXED_MOVE_MS
-
-
 def _review_hard(
     length: int,
     remaining: float,
@@ -135,18 +106,16 @@ def _review_soft(
     """Move when the price there and the move together are below the price here by a margin."""
     if not others:
         return _stay(ReviewReason.NO_TARGET, "no other instance is known")
-    there, best = _cheapest(length, remaining, others, stage_map, stage_map.bias)
-    if not math.isfinite(there):
-        return _stay(ReviewReason.NO_ROOM, "no other instance has room")
-    model = stage_map.engine
-    stage = stage_map.stage_of(length)
+    model, stage = stage_map.engine, stage_map.stage_of(length)
     stay = running_price(
         here.load.minus(length), model, length, remaining, stage_map.tpot_target_ms
     ) * handicap(here.stage, stage, stage_map.bias)
-    saving = stay - there
+    there, best = _cheapest(length, remaining, others, stage_map, stage_map.bias, stay)
+    if not math.isfinite(there):
+        return _stay(ReviewReason.NO_ROOM, "no other instance has room")
     margin = MARGIN * step_ms(here.load, model) * remaining
     figures = f"staying costs {stay:.0f} ms, {best.instance} {there:.0f} ms with the move"
-    if saving <= margin:
+    if stay - there <= margin:
         return _stay(
             ReviewReason.NOT_WORTH_IT, f"{figures}: a move must save at least {margin:.0f} ms"
         )
@@ -166,17 +135,23 @@ def _cheapest(
     candidates: Sequence[Candidate],
     stage_map: StageMap,
     bias: float,
+    ceiling: float = math.inf,
 ) -> tuple[float, Candidate]:
-    """The candidate with the least price, the move included, and that price in ms."""
+    """The candidate with the least price, the move included, and that price in ms.
+
+    A price above `ceiling` may be too low: the move is left out of it.
+    """
     model, stage = stage_map.engine, stage_map.stage_of(length)
+    target, handoff = stage_map.tpot_target_ms, stage_map.handoff
 
     def cost(candidate: Candidate) -> float:
         if not has_room(candidate.load, model, length):
             return math.inf
-        running = running_price(
-            candidate.load, model, length, remaining, stage_map.tpot_target_ms
-        ) * handicap(candidate.stage, stage, bias)
-        return running + move_ms(candidate.load, model, length)
+        running = running_price(candidate.load, model, length, remaining, target)
+        running *= handicap(candidate.stage, stage, bias)
+        if running > ceiling:
+            return running
+        return running + move_ms(candidate.load, model, length, handoff, candidate.cached)
 
     costs = [(cost(candidate), candidate) for candidate in candidates]
     return min(costs, key=lambda pair: (pair[0], pair[1].instance))

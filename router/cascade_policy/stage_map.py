@@ -37,14 +37,26 @@ class Stage:
     service: str
 
 
+RECOMPUTE: Final = "recompute"
+"""The source stops, and the target computes prompt and output so far."""
+WARM: Final = "warm"
+"""The target computes them while the source goes on; then the source stops."""
+COPY: Final = "copy"
+"""The KV cache is copied while the source goes on."""
+COPY_BYTES_PER_MS: Final = 25e6
+"""25 GB/s, what one 200 Gbit/s link carries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Handoff:
     """Whether and how running sequences are handed over."""
 
     enabled: bool = True
-    transport: str = "recompute"
+    transport: str = RECOMPUTE
     slice_tokens: int = 64
     """Tokens that a sequence may grow between two decisions about it."""
+    copy_bytes_per_ms: float = COPY_BYTES_PER_MS
+    """Bandwidth of the transport `copy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +158,8 @@ def _to_json(stage_map: StageMap) -> dict[str, Any]:
             "enabled": stage_map.handoff.enabled,
             "transport": stage_map.handoff.transport,
             "sliceTokens": stage_map.handoff.slice_tokens,
-        },
+        }
+        | _copying(stage_map.handoff),
         "timeToFirstTokenMs": stage_map.ttft_target_ms,
         "timePerOutputTokenMs": stage_map.tpot_target_ms,
         "stages": [
@@ -159,6 +172,12 @@ def _to_json(stage_map: StageMap) -> dict[str, Any]:
             for stage in stage_map.stages
         ],
     }
+
+
+def _copying(handoff: Handoff) -> dict[str, float]:
+    if handoff.transport != COPY:
+        return {}
+    return {"copyBytesPerMs": handoff.copy_bytes_per_ms}
 
 
 def _from_json(data: Mapping[str, Any]) -> StageMap:
@@ -180,6 +199,7 @@ def _from_json(data: Mapping[str, Any]) -> StageMap:
             enabled=bool(handoff["enabled"]),
             transport=str(handoff["transport"]),
             slice_tokens=int(handoff["sliceTokens"]),
+            copy_bytes_per_ms=float(handoff.get("copyBytesPerMs", COPY_BYTES_PER_MS)),
         ),
         ttft_target_ms=float(data["timeToFirstTokenMs"]),
         tpot_target_ms=float(data["timePerOutputTokenMs"]),

@@ -14,9 +14,11 @@ from typing import Final
 
 import msgspec
 
+from cascade_policy.bids import bids
+from cascade_policy.candidates import Candidate, sample, whom_to_ask
 from cascade_policy.load import IDLE, InstanceLoad, InvalidLoad
-from cascade_policy.price import Bid, Choice, expected_remaining, pick, price
-from cascade_policy.stage_map import Boundaries, StageMap
+from cascade_policy.price import Choice, expected_remaining, pick
+from cascade_policy.stage_map import StageMap
 from cascade_router import limits
 from cascade_router.bans import Bans
 from cascade_router.calls import Call
@@ -107,25 +109,13 @@ class Dispatcher:
         *,
         in_need: bool = True,
     ) -> list[Member]:
-        """Whom to ask about a sequence of `stage`: its instances, sampled beyond a number, and
-        with soft boundaries a few of the neighbouring stages. An empty stage falls to the nearest
-        one that is not, the longer one first. `in_need`, bans are overlooked when nobody else is
-        left: a request must go somewhere, a hand-over need not."""
+        """Whom to ask about a sequence of `stage`, see `whom_to_ask`. `in_need`, bans are
+        overlooked when nobody else is left: a request must go somewhere, a hand-over need not."""
         now = self._loop.time()
         usable = [member for member in self._members() if member.address not in without]
         good = [member for member in usable if not self._bans.banned(member.address, now)]
-        by_stage: dict[int, list[Member]] = {}
-        for member in good or (usable if in_need else ()):
-            by_stage.setdefault(member.stage, []).append(member)
-        if not by_stage:
-            return []
-        nearest = min(by_stage, key=lambda index: (abs(index - stage), -index))
-        chosen = self._sample(by_stage[nearest], limits.MAX_ASKED)
-        if stage_map.boundaries is Boundaries.SOFT:
-            for neighbour in (stage - 1, stage + 1):
-                if neighbour != nearest:
-                    chosen += self._cheapest(by_stage.get(neighbour, []))
-        return chosen
+        asked = good or (usable if in_need else ())
+        return whom_to_ask(asked, stage, stage_map.boundaries, self._fullness, self._random)
 
     async def loads(
         self, members: Sequence[Member], *, essential: Sequence[Member] = (), age: float = 0.0
@@ -210,7 +200,7 @@ class Dispatcher:
             if member.address not in self._known and not self._peers.is_own(member)
         ]
         with contextlib.suppress(RequestError):  # Without a hop key there is no asking yet.
-            for member in self._sample(unknown, limits.MAX_GREETED):
+            for member in sample(unknown, limits.MAX_GREETED, self._random):
                 self._ask(member)
 
     def sweep(self, now: float) -> None:
@@ -245,35 +235,21 @@ class Dispatcher:
         if not loads:
             # Nobody answered: any of them is better than none.
             loads = {member.address: IDLE for member in members}
-        bids = [
-            Bid(
-                member.address,
-                member.stage,
-                price(load, stage_map.engine, length, remaining, stage_map.tpot_target_ms),
-                load,
-            )
+        candidates = [
+            Candidate(member.address, member.stage, load)
             for member in members
             if (load := loads.get(member.address)) is not None
         ]
-        choice = pick(bids, stage, stage_map.boundaries, stage_map.bias, self._random())
+        offers = bids(candidates, length, remaining, stage_map)
+        choice = pick(offers, stage, stage_map.boundaries, stage_map.bias, self._random())
         if choice is None:
             raise _nobody("no instance is ready; try again shortly")
         return choice
 
-    def _sample(self, members: list[Member], count: int) -> list[Member]:
-        if len(members) <= count:
-            return list(members)
-        start = int(self._random() * len(members))
-        return [members[(start + offset) % len(members)] for offset in range(count)]
-
-    def _cheapest(self, members: list[Member]) -> list[Member]:
-        """A few of a neighbouring stage: the emptiest as far as is known, unknown ones first."""
-
-        def fullness(member: Member) -> int:
-            known = self._known.get(member.address)
-            return -1 if known is None else known[0].kv_tokens
-
-        return sorted(members, key=fullness)[: limits.NEIGHBOURS_ASKED]
+    def _fullness(self, member: Member) -> int:
+        """Tokens that an instance holds as far as is known; unknown ones come first."""
+        known = self._known.get(member.address)
+        return -1 if known is None else known[0].kv_tokens
 
     def _older(self, address: str, than: float) -> bool:
         known = self._known.get(address)

@@ -6,9 +6,10 @@ before and confirms the chosen target with a fresh bid.
 
 from dataclasses import dataclass
 
+from cascade_policy.candidates import Candidate
 from cascade_policy.load import IDLE
 from cascade_policy.price import expected_remaining
-from cascade_policy.review import Candidate, Verdict, review
+from cascade_policy.review import Verdict, review
 from cascade_policy.stage_map import Boundaries, StageMap
 from cascade_router import limits
 from cascade_router.dispatch import Dispatcher, Placement

@@ -41,10 +41,6 @@ SWEEP_SECONDS: Final = 1.0
 """One timer looks after all timeouts: no timer per connection or event."""
 
 RETRY_AFTER_SECONDS: Final = 1
-MAX_ASKED: Final = 16
-"""Instances of the own stage that are asked for a bid; sampled beyond that."""
-NEIGHBOURS_ASKED: Final = 2
-"""Instances asked in each neighbouring stage (soft boundaries)."""
 MAX_GREETED: Final = 64
 """Instances that are asked for their load as soon as they are seen."""
 RESCUES: Final = 3

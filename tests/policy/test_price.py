@@ -1,6 +1,7 @@
 """The price formula against a second way of writing it, its limits, and who wins."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -35,22 +36,26 @@ def by_hand(
     load: InstanceLoad, m: EngineModel, length: int, n: float, tpot: float, cached: int
 ) -> float:
     """The formula, written out from the engine's coefficients."""
-    batch, kv = load.sequences, load.kv_tokens
-    cv = 0.0
-    if batch and kv:
-        cv = math.sqrt(max(0.0, batch * load.kv_tokens_squared / kv**2 - 1))
-    uneven = min(1.5, 1 + m.heterogeneity * cv)
+    batch = load.sequences
+
+    def decode(b: int, s: int, s2: int) -> float:
+        cv = math.sqrt(max(0.0, b * s2 / s**2 - 1)) if s else 0.0
+        uneven = min(1.5, 1 + m.heterogeneity * cv)
+        return m.base_ms + m.per_sequence_ms * b + m.per_kv_token_ms * uneven * s
+
     w = m.prefill_ms_per_token * length + m.prefill_ms_per_token_squared * length**2 / 2
     held = min(cached, length)
     w -= m.prefill_ms_per_token * held + m.prefill_ms_per_token_squared * held**2 / 2
-    d = m.per_sequence_ms + m.per_kv_token_ms * length
-    step = m.base_ms + m.per_sequence_ms * batch + m.per_kv_token_ms * uneven * kv
+    step = decode(batch, load.kv_tokens, load.kv_tokens_squared)
+    grown = load.plus(length)
+    d = decode(grown.sequences, grown.kv_tokens, grown.kv_tokens_squared) - step
     before, after = step / (1 - load.prefill_share), (step + d) / (1 - load.prefill_share)
     phi = 1 + step / (m.chunk_tokens * m.prefill_ms_per_token)
     waiting = load.waiting_prefill_ms
     tau = 0.9 * tpot
     barrier = (batch + 1) * max(0, after - tau) - batch * max(0, before - tau)
-    wait = 8 * phi * (waiting * (1 + waiting / 100) + w)
+    scale = m.chunk_tokens * m.prefill_ms_per_token + w / 5
+    wait = phi * (28 * waiting * (1 + waiting / scale) + 8 * w)
     return n * (after + batch * d) + batch * w + wait + n * barrier
 
 
@@ -99,7 +104,20 @@ def test_an_instance_is_cheaper_with(cheap: InstanceLoad, dear: InstanceLoad) ->
 
 def test_a_cached_prefix_makes_an_instance_cheaper() -> None:
     blind = price(a_load(), SIMULATED, 4000, 200, 100)
-    assert price(a_load(), SIMULATED, 4000, 200, 100, cached=3500) < 0.6 * blind
+    assert price(a_load(), SIMULATED, 4000, 200, 100, cached=3500) < 0.65 * blind
+
+
+def test_uneven_lengths_keep_like_sequences_together() -> None:
+    short, long = a_load(s=4000, s2=2_000_000), a_load(s=16_000, s2=32_000_000)
+    even = replace(SIMULATED, heterogeneity=0.0)
+
+    def premium(model: EngineModel, length: int) -> float:
+        """What the batch of short sequences asks beyond that of long ones."""
+        ours, theirs = (price(load, model, length, 200, 1000) for load in (short, long))
+        return ours / theirs
+
+    assert premium(SIMULATED, 500) < premium(even, 500)
+    assert premium(SIMULATED, 2000) > premium(even, 2000)
 
 
 def test_waiting_work_costs_more_than_in_proportion() -> None:
@@ -197,7 +215,7 @@ def test_when_all_are_full_the_one_with_the_fewest_tokens_queues_it() -> None:
 
 
 def test_chance_decides_within_the_tie_band_of_the_best_stage_only() -> None:
-    offers = bids((0, 1000), (0, 1119), (0, 1121), (1, 1000))
+    offers = bids((0, 1000), (0, 1059), (0, 1061), (1, 1000))
     chosen = {pick(offers, 0, SOFT, 0.05, draw / 100).instance for draw in range(100)}  # type: ignore[union-attr]
     assert chosen == {"i0", "i1"}
 

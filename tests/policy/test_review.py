@@ -6,10 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cascade_policy.candidates import Candidate
 from cascade_policy.load import IDLE, InstanceLoad
+from cascade_policy.move import move_ms
 from cascade_policy.price import running_price, step_ms
 from cascade_policy.profiles import PROFILES
-from cascade_policy.review import MARGIN, Candidate, ReviewReason, move_ms, review
+from cascade_policy.review import MARGIN, ReviewReason, review
 from cascade_policy.stage_map import Boundaries, Handoff, Stage, StageMap
 
 SOFT = StageMap(
@@ -166,7 +168,8 @@ def test_a_move_is_never_to_itself_and_always_pays_for_itself(
     model, tpot = stage_map.engine, stage_map.tpot_target_ms
     stay = running_price(here.load, model, length, remaining, tpot) * (1 + 0.05 * 2)
     best = min(
-        running_price(one.load, model, length, remaining, tpot) + move_ms(one.load, model, length)
+        running_price(one.load, model, length, remaining, tpot)
+        + move_ms(one.load, model, length, stage_map.handoff)
         for one in others
         if one.instance != me.instance
     )
