@@ -1,6 +1,7 @@
 """What policies may know: the cluster as it is, or as it was a moment ago."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from cascade_policy.engine_model import EngineModel
 from cascade_policy.load import InstanceLoad
@@ -48,13 +49,7 @@ class StaleInstance:
     def sent(self, length: int, work_ms: float) -> None:
         """Count a sequence that was sent there, with `work_ms` to prefill."""
         load = self._load.plus(length)
-        self._load = InstanceLoad(
-            load.sequences,
-            load.kv_tokens,
-            load.kv_tokens_squared,
-            load.waiting_prefill_ms + work_ms,
-            load.prefill_share,
-        )
+        self._load = replace(load, waiting_prefill_ms=load.waiting_prefill_ms + work_ms)
         self.waiting_sequences += 1
         self.waiting_tokens += length
 
@@ -110,8 +105,8 @@ class FleetView:
     def placed(self, sequence: LiveSequence, instance: int) -> None:
         """Note that `sequence` was sent to `instance`."""
         if self._stale:
-            length, request = sequence.length, sequence.request
-            cached = min(self._real[instance].cached_tokens(request), length)
+            length = sequence.length
+            cached = self._real[instance].cached_tokens(sequence.request)
             self._stale[instance].sent(length, self.model.prefill_ms(length, cached))
 
     def moved(self, length: int, prefill: bool, source: int, target: int) -> None:

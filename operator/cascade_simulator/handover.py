@@ -55,9 +55,10 @@ class Handovers:
         return len(self._under_way)
 
     def begin(
-        self, sequence: LiveSequence, target: SimulatedInstance, transport: Transport | None
+        self, sequence: LiveSequence, target: SimulatedInstance, transport: Transport
     ) -> bool:
-        """Move a sequence, running or waiting, to `target`; False when it is refused."""
+        """Move a sequence to `target`; False when it is refused. A waiting one is just sent there,
+        whatever the transport."""
         source = sequence.host
         accepted = source is not None and self._accept(sequence, source, target, transport)
         if not accepted:
@@ -101,7 +102,7 @@ class Handovers:
         sequence: LiveSequence,
         source: SimulatedInstance,
         target: SimulatedInstance,
-        transport: Transport | None,
+        transport: Transport,
     ) -> bool:
         if not target.alive or target is source or sequence.moving:
             return False
@@ -109,14 +110,14 @@ class Handovers:
             return self._redirect(sequence, source, target)
         if not target.has_room(sequence.length):
             return False
-        handover = Handover(sequence, source, target, transport or self._links.transport)
-        if handover.transport is not Transport.RECOMPUTE:
+        handover = Handover(sequence, source, target, transport)
+        if transport is not Transport.RECOMPUTE:
             if target.inbound >= self._links.inbound:
                 return False
             target.inbound += 1
         sequence.handover = handover
         self._under_way[sequence] = handover
-        match handover.transport:
+        match transport:
             case Transport.RECOMPUTE:
                 self._recompute(handover)
             case Transport.WARM:

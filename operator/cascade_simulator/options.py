@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from cascade_policy.engine_model import EngineModel
+from cascade_policy.move import FIXED_MOVE_MS
 from cascade_simulator.policy import Transport
 
 
@@ -11,7 +12,7 @@ class Links:
     """What hand-overs go over."""
 
     transport: Transport = Transport.RECOMPUTE
-    fixed_ms: float = 5.0
+    fixed_ms: float = FIXED_MOVE_MS
     """Stop of the stream beside the work itself: requests, the wait for a clean point."""
     bytes_per_ms: float = 25e6
     """Bandwidth of a copy (25 GB/s)."""
@@ -43,4 +44,3 @@ class RunOptions:
     """The model that policies see; None: the true one. For tests of robustness."""
     sample_ms: float = 1000.0
     """Time between two samples of the load."""
-    max_length: int = 131_072

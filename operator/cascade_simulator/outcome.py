@@ -77,7 +77,7 @@ class Outcome:
     """The first instance of each request."""
     counters: Counters
     samples: Samples
-    stage_changes: tuple[StageChange, ...] = field(default=())
+    stage_changes: tuple[StageChange, ...] = ()
     handover_gap_ms: Floats = field(default_factory=lambda: np.zeros(0))
     """(H,): how long each hand-over kept a stream silent, from its last token at the source to
     the next one at the target."""

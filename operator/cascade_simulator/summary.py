@@ -18,7 +18,6 @@ class Distribution:
 
     mean: float
     p50: float
-    p90: float
     p99: float
 
     @classmethod
@@ -28,11 +27,11 @@ class Distribution:
         All NaN when there are no values.
         """
         if not values.size:
-            return cls(*(float("nan"),) * 4)
+            return cls(*(float("nan"),) * 3)
         late = np.where(np.isnan(values), np.inf, values)
         # Between a number and infinity there is nothing to interpolate.
-        p50, p90, p99 = np.quantile(late, (0.5, 0.9, 0.99), method="higher").tolist()
-        return cls(float(late.mean()), p50, p90, p99)
+        p50, p99 = np.quantile(late, (0.5, 0.99), method="higher").tolist()
+        return cls(float(late.mean()), p50, p99)
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,14 +192,9 @@ def multi_turn(
     """
     draw = _Conversations(chat, block_tokens, random)
     span = count / per_ms
-    warm_up = (
-        5
-        * chat.mean_turns
-        * (
-            chat.think_median_ms * float(np.exp(chat.think_sigma**2 / 2))
-            + chat.token_ms * chat.answer_mean
-        )
-    )
+    think_mean = chat.think_median_ms * float(np.exp(chat.think_sigma**2 / 2))
+    # Five times as long as a conversation lasts: hardly any that could still go on is missing.
+    warm_up = 5 * chat.mean_turns * (think_mean + chat.token_ms * chat.answer_mean)
     # Half as much again: turns past the end are cut off, and the draw has its luck.
     starts = int(1.5 * (span + warm_up) * per_ms / chat.mean_turns) + 10
     gap = chat.mean_turns / per_ms

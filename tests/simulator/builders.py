@@ -1,6 +1,6 @@
 """Policies that do as they are told, and engines whose times are easy to compute by hand."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from itertools import count
 
 import numpy as np
@@ -91,8 +91,3 @@ def run(
     policy = policy or Scripted(instances)
     random = np.random.default_rng(1).random
     return simulate(work, engine, instances, policy, options or RunOptions(), random)
-
-
-def requests(rows: Sequence[tuple[float, int, int]]) -> tuple[Request, ...]:
-    """Requests from rows of (arrival ms, prompt, output)."""
-    return tuple(Request(*row) for row in rows)

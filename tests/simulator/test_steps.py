@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from cascade_simulator.cluster import InvalidDecision, InvalidRun
+from cascade_simulator.cluster import InvalidDecision, InvalidRun, simulate
 from cascade_simulator.options import RunOptions
 from tests.simulator.builders import BY_HAND, Scripted, run, workload
 
@@ -94,8 +94,6 @@ def test_samples_show_the_load_at_regular_moments() -> None:
 
 
 def test_progress_tells_how_many_requests_have_ended() -> None:
-    from cascade_simulator.cluster import simulate
-
     told: list[int] = []
     simulate(
         workload((0.0, 60, 10), (0.0, 60, 200)),

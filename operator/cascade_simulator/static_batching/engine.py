@@ -87,5 +87,3 @@ TRANSFORMERS: Final = BatchEngine(
     kv_capacity_tokens=int(_FREE_BYTES / _KV_BYTES),
 )
 """An engine in eager Python with a KV cache that grows by concatenation."""
-
-ENGINES: Final = {engine.name: engine for engine in (DEEPSPEED, TRANSFORMERS)}

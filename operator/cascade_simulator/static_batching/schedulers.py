@@ -28,6 +28,9 @@ SCHEDULERS: Final = {
 }
 """Names and what they do. SO, PM, AB, LB are steps on the way from SLS to SCLS."""
 
+PAGED_SEQUENCES: Final = 256
+"""Most sequences of an engine with a paged KV cache, a usual default."""
+
 _PARTS: Final = {
     "SO": (Batching.FIRST_COME, Offloading.ROUND_ROBIN, 0.0),
     "PM": (Batching.BY_LENGTH, Offloading.ROUND_ROBIN, 0.0),
@@ -35,6 +38,7 @@ _PARTS: Final = {
     "LB": (Batching.ADAPTIVE, Offloading.MAX_MIN, 0.0),
     "SCLS": (Batching.ADAPTIVE, Offloading.MAX_MIN, 0.5),
 }
+"""What the slice-level schedulers have at work: batching, offloading, lambda."""
 
 
 class UnknownScheduler(ValueError):
@@ -103,7 +107,3 @@ def simulate(name: str, workload: Workload, setting: Setting) -> StaticOutcome:
     usable = int(setting.memory.usable * setting.engine.kv_capacity_tokens)
     most = setting.safe_batch if name == "ILS" else PAGED_SEQUENCES
     return simulate_iterations(workload, DEEPSPEED, setting.instances, most, usable, name)
-
-
-PAGED_SEQUENCES: Final = 256
-"""Most sequences of an engine with a paged KV cache, a usual default."""

@@ -14,7 +14,6 @@ def simulate_sequences(
     instances: int,
     batch_size: int,
     output_limit: int,
-    name: str = "SLS",
 ) -> StaticOutcome:
     """Serve `workload` on `instances` engines that get requests in turn.
 
@@ -24,7 +23,7 @@ def simulate_sequences(
     ledger = Ledger(workload, instances)
     for instance in range(instances):
         _serve(instance, ledger, engine, batch_size, output_limit)
-    return ledger.outcome(name)
+    return ledger.outcome("SLS")
 
 
 def _serve(instance: int, ledger: Ledger, engine: BatchEngine, batch_size: int, limit: int) -> None:

@@ -46,12 +46,12 @@ class SliceScheduler:
     memory: MemoryEstimator
     fixed_batch: int
     """Size of batches that are not adaptive."""
-    batching: Batching = Batching.ADAPTIVE
-    offloading: Offloading = Offloading.MAX_MIN
-    slice_tokens: int = 128
-    round_ms: float = 3000.0
+    batching: Batching
+    offloading: Offloading
+    slice_tokens: int
+    round_ms: float
     """Gamma: least time between two rounds."""
-    busy_share: float = 0.5
+    busy_share: float
     """lambda: share of the least loaded instance's outstanding work that the next round waits for
     beyond Gamma; 0 for rounds at a fixed interval."""
 

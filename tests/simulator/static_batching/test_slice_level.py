@@ -22,8 +22,11 @@ SCHEDULER = SliceScheduler(
     time=TimeEstimator(prefill=(1.0, 0.0, 0.0, 0.0), decode=(0.01, 0.0, 0.0, 10.0)),
     memory=MemoryEstimator(10_000),
     fixed_batch=2,
+    batching=Batching.ADAPTIVE,
+    offloading=Offloading.MAX_MIN,
     slice_tokens=10,
     round_ms=1000.0,
+    busy_share=0.5,
 )
 
 
