@@ -5,35 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade_planner.count_table import Costs
-from cascade_planner.histogram import Array
-from cascade_planner.partition import Index
+from cascade_planner.arrays import Array, Index
+from cascade_planner.chains import Chain, NumberedCosts
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Stages from the first cut to the last with instance counts, and what they cost together."""
-
-    stages: tuple[int, ...]
-    counts: tuple[int, ...]
-    cost: float
-
-    @property
-    def demand(self) -> int:
-        """Instances of all stages."""
-        return sum(self.counts)
-
-    def priced(self, price: float) -> float:
-        """Cost when an instance costs `price` as well."""
-        return self.cost + price * self.demand
-
-
-def allocate(chains: Sequence[Chain], supply: int, costs: Costs, slack: int = 2) -> list[Chain]:
+def allocate(
+    chains: Sequence[Chain], supply: int, costs: NumberedCosts, slack: int = 2
+) -> list[Chain]:
     """Chains of the same stages with `supply` instances each, at least one per stage.
 
     Counts lie around the given ones: as far as their demand is from the supply, and `slack`
-    further. Within that, exact where costs are convex in the count. Elsewhere at least no worse
-    than the given counts, if they leave any instances, and what the rest saves on top of them.
+    further. Within that, exact where costs are convex in the count. Elsewhere, if the given counts
+    leave instances over, no worse than those counts with the rest given out on top of them.
     """
     windows = [_Window.around(chain, supply, slack) for chain in chains]
     stages = [

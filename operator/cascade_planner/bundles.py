@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from cascade_planner import min_plus
-from cascade_planner.allocation import Chain, allocate
-from cascade_planner.chains import StageList
-from cascade_planner.histogram import Array
-from cascade_planner.partition import Index, Solution, StageCosts
+from cascade_planner.allocation import allocate
+from cascade_planner.arrays import Array, Index
+from cascade_planner.chains import Chain, StageList
+from cascade_planner.partition import Solution, StageCosts
 
 
 def best_partitions(

@@ -42,13 +42,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array
 from cascade_planner.moments import StepMoments
 from cascade_planner.step_regression import Belief, Posterior, Regression, infer, varied
 from cascade_policy.engine_model import EngineModel
 
-SHORTEST_STEP_MS: Final = 1e-3
-"""No step is shorter: it is of another unit, or none."""
+OTHER_UNIT: Final = 300.0
+"""Factor from the profile's step beyond which times are of another unit: no GPU is so different."""
 MIN_OBSERVATIONS: Final = 50
 """Ten for each coefficient and one for the noise: below that, the noise itself is a guess."""
 PRIOR_SPREAD: Final = 0.5
@@ -155,7 +155,7 @@ def calibrate(
     moments: StepMoments, prior: EngineModel, mix: StepMix = NOTHING_KNOWN
 ) -> Calibration | CalibrationProblem:
     """`prior` with the coefficients that the steps tell; its limits and heterogeneity stay."""
-    problem = _find_moment_problem(moments)
+    problem = _find_moment_problem(moments) or _find_unit_problem(moments, prior)
     if problem is not None:
         return problem
     seen = Regression.of(moments.centred())
@@ -233,13 +233,21 @@ def _find_moment_problem(moments: StepMoments) -> CalibrationProblem | None:
             f"{moments.count:.0f} observations of step times, and {MIN_OBSERVATIONS} are needed: "
             "use a longer window, or wait for more traffic",
         )
-    if moments.t < SHORTEST_STEP_MS * moments.count:
-        return CalibrationProblem(
-            CalibrationReason.MALFORMED_MOMENTS,
-            f"a step lasts {moments.t / moments.count:.2g} ms on average, which no engine does: "
-            "give the times in ms per step",
-        )
     return None
+
+
+def _find_unit_problem(moments: StepMoments, prior: EngineModel) -> CalibrationProblem | None:
+    """Seconds or microseconds would fit as well as ms do, and swamp any prior."""
+    seen = moments.t / moments.count
+    expected = prior.decode_ms(moments.b / moments.count, moments.s / moments.count)
+    expected += prior.prefill_ms_per_token * moments.p / moments.count
+    if 1 / OTHER_UNIT < seen / expected < OTHER_UNIT:
+        return None
+    return CalibrationProblem(
+        CalibrationReason.MALFORMED_MOMENTS,
+        f"a step lasts {seen:.2g} ms on average, where the profile expects {expected:.2g} ms: give "
+        "the times in ms per step, or the profile of a similar engine",
+    )
 
 
 def _unvaried(seen: Regression) -> CalibrationProblem:

@@ -1,13 +1,33 @@
-"""The cheapest chain of stages from the first cut to the last, for each number of stages."""
+"""Chains of stages from the first cut to the last, and the cheapest of each number of stages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from cascade_planner.count_table import Costs
-from cascade_planner.histogram import Array
-from cascade_planner.partition import Index, StageCosts
+from cascade_planner.arrays import Array, Index
+from cascade_planner.partition import StageCosts
+
+NumberedCosts = Callable[[Index, Array], Array]
+"""(stage, instances) -> cost, elementwise: as StageCosts, with stages by their number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Stages from the first cut to the last with instance counts, and what they cost together."""
+
+    stages: tuple[int, ...]
+    counts: tuple[int, ...]
+    cost: float
+
+    @property
+    def demand(self) -> int:
+        """Instances of all stages."""
+        return sum(self.counts)
+
+    def priced(self, price: float) -> float:
+        """Cost when an instance costs `price` as well."""
+        return self.cost + price * self.demand
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -32,7 +52,7 @@ class StageList:
         """The stages that end at `cuts`, from cut 0 on."""
         return tuple(self.number[(0, *cuts[:-1]), cuts].tolist())
 
-    def numbered(self, costs: StageCosts) -> Costs:
+    def numbered(self, costs: StageCosts) -> NumberedCosts:
         """The same costs, by the number of the stage."""
 
         def by_number(stage: Index, counts: Array) -> Array:
@@ -41,31 +61,32 @@ class StageList:
         return by_number
 
     def cheapest_chains(
-        self, costs: Array, lengths: Sequence[int]
+        self, costs: Array, stage_counts: Sequence[int]
     ) -> list[tuple[float, tuple[int, ...]]]:
-        """(cost, stages) of the cheapest chain of lengths[i] stages that cost `costs[i]`.
+        """(cost, stages) of the cheapest chain of stage_counts[i] stages that cost `costs[i]`.
 
         `costs` is [i, stage]. Chains run from cut 0 to the last. Of equal costs, the earlier cut.
         """
-        between = np.full((len(lengths), self.cuts + 1, self.cuts + 1), np.inf)
+        rows = len(stage_counts)
+        between = np.full((rows, self.cuts + 1, self.cuts + 1), np.inf)
         between[:, self.first, self.last] = costs
-        layer = np.full((len(lengths), self.cuts + 1), np.inf)
+        layer = np.full((rows, self.cuts + 1), np.inf)
         layer[:, 0] = 0.0
         layers = [layer]
-        for _ in range(1, max(lengths)):
+        for _ in range(1, max(stage_counts)):
             layers.append((layers[-1][:, :, None] + between).min(axis=1))
-        return [self._trace(layers, between, row, length) for row, length in enumerate(lengths)]
+        return [self._trace(layers, between, row, n) for row, n in enumerate(stage_counts)]
 
     def _trace(
-        self, layers: Sequence[Array], between: Array, row: int, length: int
+        self, layers: Sequence[Array], between: Array, row: int, count: int
     ) -> tuple[float, tuple[int, ...]]:
         k = self.cuts
         cost = np.inf
         stages: list[int] = []
-        for n in range(length - 1, -1, -1):
+        for n in range(count - 1, -1, -1):
             options = layers[n][row] + between[row, :, k]
             j = int(options.argmin())
-            if n == length - 1:
+            if n == count - 1:
                 cost = float(options[j])
             stages.append(int(self.number[j, k]))
             k = j

@@ -1,21 +1,17 @@
 """Costs of stages at as few instance counts as a search needs."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from cascade_planner.histogram import Array
-from cascade_planner.partition import Index
+from cascade_planner.arrays import Array, Index
+from cascade_planner.chains import NumberedCosts
 
 RATIO: Final = 1.15
 """Ratio of neighbouring counts in a coarse table: about 40 counts up to 1,000."""
 PARTS: Final = 6
 """Parts into which an interval of counts is split when a better count may hide in it."""
-
-Costs = Callable[[Index, Array], Array]
-"""(stage, instances) -> cost, elementwise."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,7 +31,7 @@ class CountTable:
     """Index of each stage's first entry."""
 
     @classmethod
-    def coarse(cls, costs: Costs, stages: int, most: int) -> "CountTable":
+    def coarse(cls, costs: NumberedCosts, stages: int, most: int) -> "CountTable":
         """Every stage at about geometric counts from 1 to `most`."""
         counts = [1]
         while counts[-1] < most:
@@ -83,7 +79,7 @@ class CountTable:
         )
         return floor, doubtful
 
-    def refined(self, costs: Costs, doubtful: Index) -> "CountTable":
+    def refined(self, costs: NumberedCosts, doubtful: Index) -> "CountTable":
         """The table with more counts after each of the `doubtful` entries."""
         low, high = self.counts[doubtful], self.counts[doubtful + 1]
         steps = np.arange(1, PARTS) / PARTS

@@ -14,9 +14,10 @@ class Forecast:
     e2e_ms: float
     """Of a whole plan: of a request. Of a stage: of a sequence's visit there."""
     load: float
-    """Share of the time that the work takes, of the busiest instance; stable below 1."""
+    """Share of the time that the work takes; stable below 1. This and what follows are of one
+    instance; of a whole plan, each in the stage where it is greatest."""
     batch: float
-    """Sequences that decode in one instance, on average."""
+    """Sequences that decode at a time."""
     kv_use: float
     """Share of the KV cache that they fill."""
 
@@ -52,6 +53,6 @@ def mean_forecast(work: StageWork, state: StageState) -> Forecast:
         tpot_ms=decoding / tokens if tokens > 0 else float(state.tpot.max()),
         e2e_ms=(first + decoding + crossing) / requests,
         load=float(state.load.max()),
-        batch=float(state.batch.mean()),
+        batch=float(state.batch.max()),
         kv_use=float(state.kv_use.max()),
     )

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cascade_planner.arrays import Array
 from cascade_policy.grid import length_grid
-
-Array = NDArray[np.float64]
 
 SHORTEST_LENGTH: Final = 1.0
 """Tokens: the least length a sequence can have, lower end of the first bucket."""

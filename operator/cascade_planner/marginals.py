@@ -29,7 +29,8 @@ from typing import Final
 
 import numpy as np
 
-from cascade_planner.histogram import SHORTEST_LENGTH, Array, LengthHistogram
+from cascade_planner.arrays import Array
+from cascade_planner.histogram import SHORTEST_LENGTH, LengthHistogram
 from cascade_planner.problems import (
     MIN_REQUESTS,
     TrafficProblem,

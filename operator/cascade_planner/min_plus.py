@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array
 from cascade_planner.partition import Solution, StageCosts
 
 

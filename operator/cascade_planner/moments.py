@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array
 
 ROUNDING: Final = 1e-10
 """Share of a sum of squares that is rounding: 10^6 sums of numbers with 16 digits. A variance

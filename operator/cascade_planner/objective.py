@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array
 from cascade_policy.engine_model import EngineModel
 from cascade_policy.move import FIXED_MOVE_MS
 

@@ -3,13 +3,12 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
+from cascade_planner.arrays import Array, Index
 
-from cascade_planner.histogram import Array
-
-Index = NDArray[np.intp]
+EQUAL: Final = 1e-9
+"""Relative difference below which two costs are one: rounding, not merit."""
 
 StageCosts = Callable[[Index, Index, Array], Array]
 """(first, last, instances) -> cost, elementwise: a stage over the lengths from cut `first` to cut

@@ -9,7 +9,7 @@ from typing import Final
 from cascade_planner.forecast import Forecast as Forecast
 from cascade_planner.forecast import mean_forecast, stage_forecasts
 from cascade_planner.objective import RECOMPUTE, Crossing, Objective
-from cascade_planner.partition import Partition, Solution
+from cascade_planner.partition import EQUAL, Partition, Solution
 from cascade_planner.pricing import Pricing
 from cascade_planner.solver import Solver, best_partitions
 from cascade_planner.stage_cost import MAX_KV_USE, MAX_LOAD, StageState
@@ -19,9 +19,6 @@ from cascade_policy.grid import POINTS_PER_DOUBLING
 
 ALL_BOUNDS: Final = 2 ** (1 / POINTS_PER_DOUBLING)
 """Bucket ratio that lets a stage end at every bound of the length grid."""
-
-_EQUAL: Final = 1e-9
-"""Relative difference below which two costs are one: rounding, not merit."""
 
 
 class Binding(StrEnum):
@@ -174,7 +171,7 @@ def _without_empty_buckets(traffic: Traffic, ends: Sequence[int]) -> tuple[int, 
     kept: list[int] = []
     done = 0.0
     for end, upto in zip(ends, work.tolist(), strict=True):
-        if upto - done > _EQUAL:
+        if upto - done > EQUAL:
             kept.append(end)
             done = upto
     return (*kept[:-1], traffic.max_length)
@@ -182,7 +179,7 @@ def _without_empty_buckets(traffic: Traffic, ends: Sequence[int]) -> tuple[int, 
 
 def _stage_counts(options: PlanOptions, lengths: int, instances: int) -> Sequence[int]:
     if options.boundaries is None:
-        return range(1, options.max_stages + 1)
+        return range(1, min(options.max_stages, lengths, instances) + 1)
     return sorted({1, min(lengths, instances)})
 
 
@@ -200,7 +197,7 @@ def _with_present(
     present = Alternative(current, pricing.cost(current))
     return tuple(
         present
-        if len(one.partition.ends) == len(current.ends) and present.cost < one.cost * (1 - _EQUAL)
+        if len(one.partition.ends) == len(current.ends) and present.cost < one.cost * (1 - EQUAL)
         else one
         for one in ranked
     )
@@ -208,7 +205,7 @@ def _with_present(
 
 def _fewest_stages_of_the_best(ranked: Sequence[Alternative]) -> Alternative:
     least = min(one.cost for one in ranked)
-    return next(one for one in ranked if one.cost <= least * (1 + _EQUAL))
+    return next(one for one in ranked if one.cost <= least * (1 + EQUAL))
 
 
 def _describe(

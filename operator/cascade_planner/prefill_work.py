@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cascade_planner.histogram import MAX_RATE, Array, log_uniform_moment
+from cascade_planner.arrays import Array
+from cascade_planner.histogram import MAX_RATE, log_uniform_moment
 from cascade_policy.engine_model import EngineModel
 
 

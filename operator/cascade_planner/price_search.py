@@ -13,9 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from cascade_planner.allocation import Chain, allocate
-from cascade_planner.chains import StageList
-from cascade_planner.count_table import Costs, CountTable
+from cascade_planner.allocation import allocate
+from cascade_planner.chains import Chain, NumberedCosts, StageList
+from cascade_planner.count_table import CountTable
 from cascade_planner.partition import Solution, StageCosts
 
 MAX_ROUNDS: Final = 40
@@ -100,7 +100,7 @@ def best_partitions(
 
 
 def _clear(
-    markets: list[Market], stages: StageList, costs: Costs, supply: int
+    markets: list[Market], stages: StageList, costs: NumberedCosts, supply: int
 ) -> tuple[list[Market], list[float]]:
     """The markets closed, and what they prove, on a table with all the counts that matter."""
     table = CountTable.coarse(costs, len(stages.first), supply)
@@ -135,7 +135,7 @@ def _try_prices(
         market.take(Chain(chain, counts, cost), supply, stride)
 
 
-def _give_out(market: Market, supply: int, costs: Costs) -> Chain:
+def _give_out(market: Market, supply: int, costs: NumberedCosts) -> Chain:
     """The best chain met, with exactly the supply."""
     exact = [chain for chain in market.met.values() if chain.demand == supply]
     return min(

@@ -6,9 +6,9 @@ from typing import Final
 
 import numpy as np
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array, Index
 from cascade_planner.objective import RECOMPUTE, Crossing, Objective
-from cascade_planner.partition import Index, Partition, StageCosts
+from cascade_planner.partition import Partition, StageCosts
 from cascade_planner.stage_cost import (
     BACKLOG_MS,
     Cuts,

@@ -7,12 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from cascade_planner.histogram import (
-    Array,
-    InconsistentHistogram,
-    LengthHistogram,
-    MalformedHistogram,
-)
+from cascade_planner.arrays import Array
+from cascade_planner.histogram import InconsistentHistogram, LengthHistogram, MalformedHistogram
 
 MIN_REQUESTS: Final = 100
 """Requests that a window must hold: below that, a quantile of lengths is mostly noise."""

@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array, Index
 from cascade_planner.hysteresis import Verdict
 from cascade_planner.objective import Objective
-from cascade_planner.partition import Index, Partition, StageCosts
+from cascade_planner.partition import EQUAL, Partition, StageCosts
 from cascade_planner.plan import PlanOptions
 from cascade_planner.pricing import Pricing
 from cascade_planner.traffic import Traffic
@@ -45,9 +45,6 @@ In windows drawn from unchanged traces, boundaries then move: at load 0.5, in 1 
 requests and none of 1000; at 0.7, where a chance of overload outweighs all else, in a quarter of
 windows of 300 and a tenth of 2000, which raises the true cost by 2 %. With gains above 1 % followed
 they move in half the windows of 300."""
-
-_EQUAL: Final = 1e-9
-"""Relative difference below which two costs are one: rounding, not merit."""
 
 
 class RefineReason(StrEnum):
@@ -137,7 +134,7 @@ def _best_within_reach(
     came_from: list[Index] = []
     for end, count, ends in zip(current.ends, current.instances, reach, strict=True):
         # Of equal costs, the boundary that moves least.
-        moved = before * _EQUAL * np.abs(np.log2(ends / end))
+        moved = before * EQUAL * np.abs(np.log2(ends / end))
         sums = least[:, None] + _stage_costs(costs, lengths, starts, ends, count) + moved
         came_from.append(sums.argmin(axis=0))
         starts, least = ends, sums.min(axis=0)

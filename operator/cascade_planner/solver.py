@@ -9,12 +9,12 @@ from cascade_planner import bundles, min_plus, price_search
 from cascade_planner.partition import Solution, StageCosts
 
 QUICK: Final = 1e7
-"""Additions up to which the exact search is taken at once: some 15 ms, reached at about 70
+"""Additions up to which the exact search is taken at once: some 15 ms, reached at about 80
 instances with 20 cuts and 8 stages."""
 AFFORDABLE: Final = 1.2e8
-"""Additions spent where the price leaves doubt: some 150 ms, reached at about 250 instances."""
+"""Additions spent where the price leaves doubt: some 150 ms, reached at about 270 instances."""
 COARSE: Final = 3e7
-"""Additions spent on bundles where that is not enough: some 40 ms, with about 130 bundles."""
+"""Additions spent on bundles where that is not enough: some 40 ms, with about 140 bundles."""
 DOUBT: Final = 1e-3
 """Share of the cost by which the price's bound must be below it to count as doubt."""
 

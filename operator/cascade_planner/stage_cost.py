@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array, Index
 from cascade_planner.objective import Crossing, Objective
 from cascade_planner.traffic import Traffic
 from cascade_policy.engine_model import MAX_HETEROGENEITY, EngineModel
@@ -104,8 +103,8 @@ class StageWork:
     def between(
         cls,
         cuts: Cuts,
-        first: NDArray[np.intp],
-        last: NDArray[np.intp],
+        first: Index,
+        last: Index,
         engine: EngineModel,
         crossing: Crossing,
     ) -> "StageWork":
@@ -270,12 +269,12 @@ def _penalty(work: StageWork, length: Array, engine: EngineModel) -> Array:
 
 
 def _wait(work: StageWork, m: Array, stretch: Array) -> Array:
-    """Mean wait for prefill, M/G/m after Sakasegawa (1977): it rewards pooling."""
-    jobs = np.maximum(work.arrivals + work.crossings, _NOTHING)
-    mean = work.prefill / jobs
-    # (1 + scv)/2 = E[w^2] / (2 E[w]^2)
-    variability = work.prefill_squared / jobs / np.maximum(2 * mean * mean, _NOTHING)
+    """Mean wait for prefill, M/G/m after Sakasegawa (1977): it rewards pooling.
+
+    (1 + scv)/2 * u^(sqrt(2(m+1))-1) / (m (1-u)) * E[w], where (1 + scv)/2 * E[w] = E[w^2]/(2 E[w])
+    is what is left of a job when another arrives.
+    """
+    left = work.prefill_squared / np.maximum(2 * work.prefill, _NOTHING)
     use = np.minimum(work.prefill * stretch / m, MAX_UTILISATION)
-    queue = use ** (np.sqrt(2 * (m + 1)) - 1) / (m * (1 - use))
-    wait: Array = np.maximum(variability, 0.5) * queue * mean * stretch
+    wait: Array = left * stretch * use ** (np.sqrt(2 * (m + 1)) - 1) / (m * (1 - use))
     return wait

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array
 from cascade_planner.moments import CentredMoments
 
 MODEL_ERROR: Final = 0.02
@@ -41,7 +41,7 @@ class Regression:
 
     @classmethod
     def of(cls, centred: CentredMoments) -> "Regression":
-        """From at least 6 observations: a column each, and something left for the noise."""
+        """From at least 5 observations: one for each column, and one for the noise."""
         gram, cross = np.zeros((4, 4)), np.zeros(4)
         gram[1:, 1:], cross[1:] = centred.scatter[:3, :3], centred.scatter[:3, 3]
         variation = float(centred.scatter[3, 3])

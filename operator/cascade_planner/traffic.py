@@ -7,13 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from cascade_planner.histogram import (
-    MAX_RATE,
-    SHORTEST_LENGTH,
-    Array,
-    LengthHistogram,
-    log_uniform_moment,
-)
+from cascade_planner.arrays import Array
+from cascade_planner.histogram import MAX_RATE, SHORTEST_LENGTH, LengthHistogram, log_uniform_moment
 from cascade_planner.prefill_work import PrefillShares, PrefillWork
 from cascade_planner.problems import (
     MIN_REQUESTS,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array
 from cascade_planner.objective import Objective
 from cascade_planner.partition import Partition
 from cascade_planner.pricing import Pricing
@@ -17,6 +17,19 @@ from cascade_planner.traffic import Traffic
 from cascade_policy.engine_model import EngineModel
 
 TRACES = Path(__file__).parents[2] / "e2e/traces"
+
+H100_8B = EngineModel(
+    base_ms=7.9,
+    per_sequence_ms=0.0083,
+    per_kv_token_ms=4.0e-5,
+    heterogeneity=0.0,
+    prefill_ms_per_token=0.0158,
+    prefill_ms_per_token_squared=8.9e-7,
+    chunk_tokens=2048,
+    kv_capacity_tokens=440_000,
+    max_sequences=512,
+)
+"""The engine with which the reference figures were made; the profile h100-8b is close to it."""
 
 TrafficAt = Callable[[float, int], Traffic]
 """(requests per second, max_length) -> traffic."""

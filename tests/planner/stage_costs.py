@@ -3,8 +3,8 @@
 import numpy as np
 from hypothesis import strategies as st
 
-from cascade_planner.histogram import Array
-from cascade_planner.partition import Index, StageCosts
+from cascade_planner.arrays import Array, Index
+from cascade_planner.partition import StageCosts
 
 
 def of_tensor(tensor: Array) -> StageCosts:

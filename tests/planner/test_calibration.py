@@ -264,6 +264,9 @@ def refused(case: str) -> StepMoments:
             return moments_of(rows)
         case "no step takes any time":
             return replace(load.timed(PRIOR, 0, rng), t=0, bt=0, st=0, pt=0, tt=0)
+        case "times are in seconds":
+            rows = np.array([load.sequences, load.kv_tokens, load.prefill])
+            return moments_of(np.vstack([rows, (10 + 0.1 * load.sequences) / 1000]))
         case "a counter is not a number":
             return replace(load.timed(PRIOR, 0, rng), st=float("nan"))
         case "a counter fell":
@@ -292,6 +295,7 @@ def refused(case: str) -> StepMoments:
             "other users of the GPU",
         ),
         ("no step takes any time", CalibrationReason.MALFORMED_MOMENTS, "in ms per step"),
+        ("times are in seconds", CalibrationReason.MALFORMED_MOMENTS, "in ms per step"),
         ("a counter is not a number", CalibrationReason.MALFORMED_MOMENTS, "the same window"),
         ("a counter fell", CalibrationReason.MALFORMED_MOMENTS, "the same window"),
         ("counters are of different windows", CalibrationReason.MALFORMED_MOMENTS, "same window"),

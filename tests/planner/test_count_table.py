@@ -4,9 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cascade_planner.arrays import Array, Index
 from cascade_planner.count_table import CountTable
-from cascade_planner.histogram import Array
-from cascade_planner.partition import Index
 from tests.planner.stage_costs import falling_tensors
 
 

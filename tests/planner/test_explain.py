@@ -10,22 +10,10 @@ from cascade_planner.explain import explain
 from cascade_planner.forecast import Forecast
 from cascade_planner.objective import Crossing
 from cascade_planner.plan import Binding, Plan, PlannedStage, PlanOptions, one_stage_plan, solve
-from cascade_policy.engine_model import EngineModel
 from tests.conftest import Golden
-from tests.planner.conftest import TrafficAt, rate_of_load
+from tests.planner.conftest import H100_8B, TrafficAt, rate_of_load
 
 GOLDEN = Path(__file__).parent / "golden"
-ENGINE = EngineModel(
-    base_ms=7.9,
-    per_sequence_ms=0.0083,
-    per_kv_token_ms=4.0e-5,
-    heterogeneity=0.0,
-    prefill_ms_per_token=0.0158,
-    prefill_ms_per_token_squared=8.9e-7,
-    chunk_tokens=2048,
-    kv_capacity_tokens=440_000,
-    max_sequences=512,
-)
 COPY = PlanOptions(crossing=Crossing(copy_bytes_per_ms=25e6, fixed_ms=5))
 
 LIGHT = Forecast(ttft_ms=100, tpot_ms=10, e2e_ms=3000, load=0.3, batch=5, kv_use=0.1)
@@ -54,8 +42,8 @@ def test_a_plan_tells_all_of_its_reasons(
     trace: str, azure_at: TrafficAt, mooncake_at: TrafficAt, golden: Golden
 ) -> None:
     at = {"azure": azure_at, "mooncake": mooncake_at}[trace]
-    traffic = at(rate_of_load(at, ENGINE, 16, 0.5), 131072)
-    plan = solve(traffic, ENGINE, 16, options=COPY)
+    traffic = at(rate_of_load(at, H100_8B, 16, 0.5), 131072)
+    plan = solve(traffic, H100_8B, 16, options=COPY)
     told = {"explanation": explain(plan), "plan": rounded(asdict(plan))}
     golden(GOLDEN / f"plan-{trace}.json", json.dumps(told, indent=1) + "\n")
 

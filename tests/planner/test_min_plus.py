@@ -6,9 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array, Index
 from cascade_planner.min_plus import best_partitions, cost_tensor, most_instances
-from cascade_planner.partition import Index
 
 
 @st.composite

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 
 from cascade_planner import min_plus, price_search
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array, Index
 from cascade_planner.objective import RECOMPUTE, Crossing, Objective
-from cascade_planner.partition import Index, Solution
+from cascade_planner.partition import Solution
 from cascade_planner.plan import PlanOptions, candidate_ends
 from cascade_planner.pricing import Pricing
 from cascade_planner.traffic import Traffic

@@ -11,22 +11,10 @@ from cascade_planner.objective import Crossing, Objective
 from cascade_planner.partition import Partition
 from cascade_planner.plan import ALL_BOUNDS, PlanOptions, solve
 from cascade_planner.pricing import Pricing
-from cascade_policy.engine_model import EngineModel
-from tests.planner.conftest import TrafficAt, rate_of_load
+from tests.planner.conftest import H100_8B, TrafficAt, rate_of_load
 
 MAX_LENGTH = 131072
 POOL = Partition((MAX_LENGTH,), (16,))
-ENGINE = EngineModel(
-    base_ms=7.9,
-    per_sequence_ms=0.0083,
-    per_kv_token_ms=4.0e-5,
-    heterogeneity=0.0,
-    prefill_ms_per_token=0.0158,
-    prefill_ms_per_token_squared=8.9e-7,
-    chunk_tokens=2048,
-    kv_capacity_tokens=440_000,
-    max_sequences=512,
-)
 MEAN_TIME = Objective(alpha=1, beta=1, safety=1, slo_weight=0)
 COPY = Crossing(copy_bytes_per_ms=25e6)
 
@@ -52,8 +40,8 @@ STEP_MS = {
 @pytest.mark.parametrize("load", [0.3, 0.5, 0.7, 0.85])
 def test_the_step_time_of_one_pool(trace: str, at: TrafficAt, load: float) -> None:
     """Within 3 % of the reference's closed form, and within 6 % of the simulation."""
-    traffic = at(rate_of_load(at, ENGINE, 16, load), MAX_LENGTH)
-    _, state = Pricing(traffic, ENGINE, MEAN_TIME, COPY).forecast(POOL)
+    traffic = at(rate_of_load(at, H100_8B, 16, load), MAX_LENGTH)
+    _, state = Pricing(traffic, H100_8B, MEAN_TIME, COPY).forecast(POOL)
     closed_form, simulated = STEP_MS[trace][load]
     assert state.load[0] == pytest.approx(load)
     assert state.tpot[0] == pytest.approx(closed_form, rel=0.03)
@@ -70,8 +58,8 @@ RELATIVE_COST = {
 @pytest.mark.parametrize("load", [0.3, 0.5, 0.7, 0.85])
 def test_the_gain_of_stages(trace: str, at: TrafficAt, load: float) -> None:
     """Histograms instead of single requests change the relative cost by at most 0.02."""
-    traffic = at(rate_of_load(at, ENGINE, 16, load), MAX_LENGTH)
-    plan = solve(traffic, ENGINE, 16, MEAN_TIME, PlanOptions(crossing=COPY))
+    traffic = at(rate_of_load(at, H100_8B, 16, load), MAX_LENGTH)
+    plan = solve(traffic, H100_8B, 16, MEAN_TIME, PlanOptions(crossing=COPY))
     assert plan.cost / plan.one_stage_cost == pytest.approx(RELATIVE_COST[trace][load], abs=0.02)
 
 
@@ -95,9 +83,9 @@ def test_the_gain_of_stages_as_it_was_simulated(
     Mooncake's differences are 0.00 and 0.01. Azure's are 0.03, better at 0.7 and worse at 0.85,
     where a stage gets a whole instance of 16 more or less: with 64 instances it is 0.91.
     """
-    traffic = at(rate_of_load(at, ENGINE, 16, load), MAX_LENGTH)
+    traffic = at(rate_of_load(at, H100_8B, 16, load), MAX_LENGTH)
     options = PlanOptions(crossing=COPY, bucket_ratio=ALL_BOUNDS)
-    plan = solve(traffic, ENGINE, 16, MEAN_TIME, options)
+    plan = solve(traffic, H100_8B, 16, MEAN_TIME, options)
     relative = plan.cost / plan.one_stage_cost
     assert relative == pytest.approx(predicted[trace], abs=0.04)
     assert relative == pytest.approx(simulated[trace], abs=0.06)
@@ -105,7 +93,7 @@ def test_the_gain_of_stages_as_it_was_simulated(
 
 def test_the_cost_is_the_mean_end_to_end_time(at: TrafficAt) -> None:
     """By Little's law: cost over arrival rate."""
-    rate = rate_of_load(at, ENGINE, 16, 0.7)
-    plan = solve(at(rate, MAX_LENGTH), ENGINE, 16, MEAN_TIME, PlanOptions(crossing=COPY))
+    rate = rate_of_load(at, H100_8B, 16, 0.7)
+    plan = solve(at(rate, MAX_LENGTH), H100_8B, 16, MEAN_TIME, PlanOptions(crossing=COPY))
     assert plan.forecast is not None
     assert plan.forecast.e2e_ms == pytest.approx(plan.cost / rate * 1000, rel=1e-6)

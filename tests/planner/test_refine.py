@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascade_planner.histogram import Array
+from cascade_planner.arrays import Array
 from cascade_planner.hysteresis import Verdict
 from cascade_planner.objective import Crossing, Objective
 from cascade_planner.partition import Partition

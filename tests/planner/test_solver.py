@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade_planner import bundles, min_plus
-from cascade_planner.histogram import Array
-from cascade_planner.partition import Index, StageCosts
+from cascade_planner.arrays import Array, Index
+from cascade_planner.partition import StageCosts
 from cascade_planner.solver import Solver, best_partitions
 from tests.planner.stage_costs import falling_tensors, of_tensor
 
