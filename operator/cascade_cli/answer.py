@@ -32,16 +32,31 @@ class Answer:
     @property
     def notes(self) -> tuple[str, ...]:
         """What to know before believing the numbers."""
-        return (*self.observed.notes, *self.pool.notes)
+        return (*self.observed.notes, *self.pool.notes, *self._memory_notes)
+
+    @property
+    def _memory_notes(self) -> tuple[str, ...]:
+        longest, held = self.traffic.max_length, self.pool.engine.kv_capacity_tokens
+        note = (
+            f"No instance holds a sequence of {longest:,} tokens: its KV cache ends at {held:,}. "
+            "Set --max-length to what the engine takes."
+        )
+        return () if longest <= held else (note,)
 
     @property
     def advice(self) -> tuple[str, ...]:
         """What binds the plan, and what would help, a sentence each."""
         sentences = tuple(f"{one[0].upper()}{one[1:]}." for one in binds(self.plan))
-        if Binding.STABILITY not in self.plan.binding:
+        if Binding.STABILITY not in self.plan.binding or self._one_stage_fits:
             return sentences
         # All else that binds follows from too much load.
         return (self._too_few_gpus(), *(() if self.load >= 1 else sentences))
+
+    @property
+    def _one_stage_fits(self) -> bool:
+        """Whether the GPUs are enough, so that it is the stages that leave one too few."""
+        one = self.plan.one_stage_forecast
+        return one is not None and one.load * self.objective.safety <= MAX_LOAD
 
     def _too_few_gpus(self) -> str:
         wanted = self.load * self.pool.instances * self.objective.safety / MAX_LOAD

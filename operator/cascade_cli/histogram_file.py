@@ -28,24 +28,25 @@ def read_histograms(path: str, model: str | None) -> Histograms:
 
     Raises BadInput.
     """
-    text = _text(path)
+    text, name = _text(path), traces.shown(path)
     if text.lstrip().startswith("{"):
-        return _from_json(path, text)
-    return _from_page(path, text, model)
+        return _from_json(name, text)
+    return _from_page(name, text, model)
 
 
 def _text(path: str) -> str:
+    name = traces.shown(path)
     try:
         with traces.opened(path, "histogram") as raw:
             data = raw.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
-            raise BadInput(f"histogram {path} is larger than {_MAX_BYTES >> 20} MiB; {EXPECTED}")
+            raise BadInput(f"histogram {name} is larger than {_MAX_BYTES >> 20} MiB; {EXPECTED}")
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise BadInput(f"histogram {path} is no text in UTF-8; {EXPECTED}") from None
+        raise BadInput(f"histogram {name} is no text in UTF-8; {EXPECTED}") from None
 
 
-def _from_json(path: str, text: str) -> Histograms:
+def _from_json(name: str, text: str) -> Histograms:
     try:
         data = json.loads(text)
         histograms = {
@@ -55,11 +56,11 @@ def _from_json(path: str, text: str) -> Histograms:
         }
         seconds = None if data.get("seconds") is None else float(data["seconds"])
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise BadInput(f"histogram {path}: {error}; {EXPECTED}") from None
+        raise BadInput(f"histogram {name}: {error}; {EXPECTED}") from None
     if seconds is not None and not 0 < seconds < math.inf:
-        raise BadInput(f"histogram {path}: seconds must be a number above 0, not {seconds:g}")
+        raise BadInput(f"histogram {name}: seconds must be a number above 0, not {seconds:g}")
     if "prompt" not in histograms or len(histograms) < 2:
-        raise BadInput(f"histogram {path} has not all that is needed; {EXPECTED}")
+        raise BadInput(f"histogram {name} has not all that is needed; {EXPECTED}")
     return Histograms(
         prompts=histograms["prompt"],
         finals=histograms.get("final"),
@@ -68,12 +69,12 @@ def _from_json(path: str, text: str) -> Histograms:
     )
 
 
-def _from_page(path: str, text: str, model: str | None) -> Histograms:
+def _from_page(name: str, text: str, model: str | None) -> Histograms:
     try:
         page = _Page(text)
     except ValueError as error:
-        raise BadInput(f"histogram {path} is no page of metrics ({error}); {EXPECTED}") from None
-    return read_metrics(page, f"histogram {path}", model)
+        raise BadInput(f"histogram {name} is no page of metrics ({error}); {EXPECTED}") from None
+    return read_metrics(page, f"histogram {name}", model)
 
 
 class _Page:

@@ -33,17 +33,8 @@ COMMANDS: Final = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a sub-command; the exit status."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    name = next((word for word in given if not word.startswith("-")), "")
-    # Only the one that is asked for: plots and simulators take a moment to load.
-    command = _load(name) if name in COMMANDS else None
-    args = _parser(name, command).parse_args(given)
-    assert command is not None, "the parser requires a known sub-command"
-    return _run(command, args)
-
-
-def _run(command: Command, args: argparse.Namespace) -> int:
     try:
-        status = command.run(args)
+        status = _run(given)
         sys.stdout.flush()
     except CommandError as error:
         return _failed(error, error.status)
@@ -56,6 +47,15 @@ def _run(command: Command, args: argparse.Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
     return status
+
+
+def _run(given: Sequence[str]) -> int:
+    name = next((word for word in given if not word.startswith("-")), "")
+    # Only the one that is asked for: plots and simulators take a moment to load.
+    command = _load(name) if name in COMMANDS else None
+    args = _parser(name, command).parse_args(given)
+    assert command is not None, "the parser requires a known sub-command"
+    return command.run(args)
 
 
 def _failed(error: Exception, status: int) -> int:

@@ -11,6 +11,7 @@ from cascade_planner.marginals import Marginals
 from cascade_planner.traffic import Traffic, TrafficProblem
 
 NOTEWORTHY_CACHED_SHARE: Final = 0.05
+NOTEWORTHY_SHARE_BEYOND: Final = 0.01
 
 
 def observe_histograms(
@@ -54,7 +55,7 @@ def observe_histograms(
         requests=requests,
         seconds=seconds,
         marginals=marginals,
-        notes=_notes(found),
+        notes=(*_cache_notes(found), *_length_notes(found, limit)),
     )
 
 
@@ -141,7 +142,26 @@ def quantile(counts: LengthHistogram, share: float) -> float | None:
     return None
 
 
-def _notes(found: Histograms) -> tuple[str, ...]:
+def _length_notes(found: Histograms, limit: int) -> tuple[str, ...]:
+    """Of lengths that are beyond what the buckets tell, or beyond the model's limit."""
+    notes = []
+    apart = (("prompts", found.prompts), ("outputs", found.outputs))
+    for name, counts in apart if found.finals is None else (("sequences", found.finals),):
+        merged = [] if counts is None else _merged(counts)
+        within = [pair for pair in merged if pair[0] <= limit and pair[0] < math.inf]
+        if not within or merged[-1][1] <= 0:
+            continue
+        bound, count = within[-1]
+        beyond = 1 - count / merged[-1][1]
+        if beyond >= NOTEWORTHY_SHARE_BEYOND:
+            notes.append(
+                f"{100 * beyond:.0f} % of the {name} are longer than {bound:,.0f} tokens; they are "
+                f"planned as if they ended by {limit:,}. Set --max-length to what the engine takes."
+            )
+    return tuple(notes)
+
+
+def _cache_notes(found: Histograms) -> tuple[str, ...]:
     cached = found.cached_share or 0.0
     if cached < NOTEWORTHY_CACHED_SHARE:
         return ()

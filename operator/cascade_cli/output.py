@@ -15,6 +15,8 @@ from cascade_planner.plan import Alternative, Forecast
 
 WIDEST: Final = 120
 """Columns beyond which prose is hard to read."""
+NARROWEST: Final = 60
+"""Columns that a table of which a column can be wrapped takes, if it needs them."""
 _HONEST: Final = (
     "These are closed forms of steady traffic and stages whose boundaries bind. `cascade simulate` "
     "tells what dispatch by price makes of such a plan, request by request."
@@ -59,8 +61,14 @@ def _section(console: Console, title: str, *sentences: str) -> None:
 
 
 def _indented(console: Console, *tables: Table) -> None:
+    width = console.width
     for table in tables:
-        console.print(Padding(table, (1, 0, 0, 2), expand=False))
+        padded = Padding(table, (1, 0, 0, 2), expand=False)
+        # In a narrow terminal a broken line can be read, a number that was cut cannot.
+        console.width = WIDEST if all(one.no_wrap for one in table.columns) else NARROWEST
+        console.width = max(width, console.measure(padded).maximum)
+        console.print(padded)
+    console.width = width
     console.print()
 
 

@@ -2,8 +2,9 @@
 
 import argparse
 import sys
+from dataclasses import replace
 
-from cascade_cli import values
+from cascade_cli import traces, values
 from cascade_cli.answer import Answer
 from cascade_cli.errors import PLANNED, BadInput
 from cascade_cli.histogram_file import read_histograms
@@ -16,6 +17,7 @@ from cascade_cli.plan_options import add_arguments as add_arguments
 from cascade_cli.pool import Pool, pool_of
 from cascade_cli.prometheus import Connection, read_prometheus, shown
 from cascade_cli.trace_source import observe_trace
+from cascade_planner.histogram import MAX_RATE
 from cascade_planner.objective import Objective
 from cascade_planner.plan import PlanOptions, solve
 from cascade_planner.sensitivity import Sensitivity, compare
@@ -42,6 +44,11 @@ def plan(args: argparse.Namespace) -> Answer:
     _check_boundaries(options, observed.traffic.max_length)
     factor = _factor(args, observed, pool.engine, pool.instances)
     traffic = scaled(observed.traffic, factor)
+    if not traffic.requests_per_second <= MAX_RATE:
+        raise BadInput(
+            f"{traffic.requests_per_second:.3g} requests a second are more than any pool gets: "
+            "give a lower --rate, --speed or --load"
+        )
     sensitivity = _sensitivity(observed, factor, pool, objective, options)
     if sensitivity is None:
         found = solve(traffic, pool.engine, pool.instances, objective, options)
@@ -72,7 +79,8 @@ def _observe(args: argparse.Namespace) -> Observed:
         return observe_trace(args.trace, args.max_length, _tell)
     if args.histogram is not None:
         found = read_histograms(args.histogram, args.model)
-        return observe_histograms("histogram", args.histogram, found, args.seconds, args.max_length)
+        name = traces.shown(args.histogram)
+        return observe_histograms("histogram", name, found, args.seconds, args.max_length)
     window = args.window or values.duration(DEFAULT_WINDOW)
     connection = Connection(args.prometheus, _headers(args), args.ca_file)
     found = read_prometheus(connection, window, args.selector or "", args.model)
@@ -107,9 +115,8 @@ def _plan_options(args: argparse.Namespace, instances: int) -> PlanOptions:
             f"--boundaries make {len(args.boundaries) + 1} stages, for which {instances} instances "
             "are too few: give fewer boundaries or more GPUs"
         )
-    return PlanOptions(
-        max_stages=args.max_stages, boundaries=args.boundaries, crossing=args.transport
-    )
+    options = PlanOptions(boundaries=args.boundaries, crossing=args.transport)
+    return options if args.max_stages is None else replace(options, max_stages=args.max_stages)
 
 
 def _check_boundaries(options: PlanOptions, max_length: int) -> None:

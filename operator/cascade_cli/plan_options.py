@@ -58,6 +58,8 @@ def check_options(args: argparse.Namespace) -> None:
         if getattr(args, name) is not None and all(getattr(args, one) is None for one in sources):
             option = name.replace("_", "-")
             raise BadInput(f"--{option} goes with --{' or --'.join(sources)}: leave it out")
+    if args.boundaries is not None and args.max_stages is not None:
+        raise BadInput("--boundaries say how many stages there are: leave --max-stages out")
 
 
 def _add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +125,6 @@ def _add_planning_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-stages",
         type=values.positive_int,
-        default=limits.max_stages,
         metavar="N",
         help=f"most stages (default: {limits.max_stages})",
     )

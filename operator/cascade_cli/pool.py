@@ -16,6 +16,8 @@ from cascade_cli.values import positive_int
 from cascade_policy.engine_model import EngineModel, InvalidEngineModel
 
 DEFAULT_PROFILE: Final = "h100-8b"
+MAX_INSTANCES: Final = 1_000_000
+"""More than anybody has."""
 
 JsonObject = dict[str, Any]
 
@@ -70,23 +72,25 @@ def add_pool_arguments(parser: argparse.ArgumentParser) -> None:
 def pool_of(args: argparse.Namespace) -> Pool:
     """The pool that the arguments describe. Raises BadInput."""
     if args.cost_model is not None:
-        name, about, per_instance = str(args.cost_model), "own coefficients", 1
-        engine = _own_engine(args.cost_model)
+        name, about = str(args.cost_model), "own coefficients"
+        engine, per_instance = _own_engine(args.cost_model)
     else:
         document = _document(args.profile)
         name, per_instance = args.profile, int(document["gpusPerInstance"])
         keys = ("engine",) if document["gpu"] == "None" else ("model", "gpu")
         about = ", ".join(document[key] for key in keys)
         engine = EngineModel.from_json(document["coefficients"])
-    wanted = args.gpus_per_instance or per_instance
+    wanted = args.gpus_per_instance or per_instance or 1
     notes = []
-    if args.cost_model is None and wanted != per_instance:
+    if wanted != per_instance and per_instance is not None:
         notes.append(
             f"The profile {name} is of {per_instance} GPU{'s' * (per_instance > 1)} per instance, "
             f"not {wanted}: its times will not fit."
         )
     if args.gpus < wanted:
         raise BadInput(f"--gpus {args.gpus} is not one instance of {wanted} GPUs: give more GPUs")
+    if args.gpus > wanted * MAX_INSTANCES:
+        raise BadInput(f"--gpus {args.gpus} are more than {MAX_INSTANCES:,} instances: give fewer")
     if args.gpus % wanted:
         notes.append(f"{args.gpus % wanted} of {args.gpus} GPUs make no instance of {wanted}.")
     return Pool(args.gpus, wanted, engine, name, about, tuple(notes))
@@ -110,11 +114,14 @@ def _document(name: str) -> Mapping[str, Any]:
     return documents[name]
 
 
-def _own_engine(path: Path) -> EngineModel:
-    """Of a file with coefficients, or with a whole profile."""
+def _own_engine(path: Path) -> tuple[EngineModel, int | None]:
+    """Of a file with coefficients, or with a whole profile, which tells the GPUs it takes."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        return EngineModel.from_json(data.get("coefficients", data))
+        per_instance = data.get("gpusPerInstance")
+        if per_instance is not None and (type(per_instance) is not int or per_instance < 1):
+            raise BadInput(f"--cost-model {path}: gpusPerInstance is no whole number above 0")
+        return EngineModel.from_json(data.get("coefficients", data)), per_instance
     except OSError as error:
         raise BadInput(f"--cost-model {path} cannot be read: {error.strerror or error}") from None
     except InvalidEngineModel as error:

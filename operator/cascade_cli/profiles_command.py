@@ -23,10 +23,14 @@ def run(args: argparse.Namespace) -> int:
         return PLANNED
     console = Console(highlight=False)
     for name, document in documents.items():
-        console.print(name, style="bold")
-        facts = Table.grid(padding=(0, 2))
-        facts.add_column(width=8, style="dim")
-        for key in ("model", "gpu", "engine", "source", "date"):
-            facts.add_row(f"  {key}", document[key])
-        console.print(facts)
+        with console.capture() as captured:
+            console.print(name, style="bold")
+            facts = Table.grid(padding=(0, 2))
+            facts.add_column(width=8, style="dim")
+            for key in ("model", "gpu", "engine", "source", "date"):
+                facts.add_row(f"  {key}", document[key])
+            console.print(facts)
+        # As everywhere: a table is padded to the width of the terminal, text should not be.
+        for line in captured.get().splitlines():
+            print(line.rstrip())
     return PLANNED

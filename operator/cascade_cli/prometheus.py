@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from prometheus_api_client import PrometheusConnect
@@ -21,6 +22,8 @@ from cascade_planner.histogram import LengthHistogram
 
 TIMEOUT_SECONDS: Final = 30.0
 """Limit of connecting, and of each wait for more of an answer: a window may be weeks."""
+MAX_ANSWER_BYTES: Final = 2**24
+"""More than the buckets of any histogram, or the models of any cluster."""
 _NO_RETRY: Final = Retry(total=0, read=False)
 _SPAN_STEPS: Final = 100
 """Samples by which the start of the metrics within the window is looked for."""
@@ -70,11 +73,12 @@ def shown(url: str) -> str:
 @contextmanager
 def _client(connection: Connection, where: str) -> Iterator[PrometheusConnect]:
     """A client whose every failure is an Unreachable that shows no secret."""
+    _check_address(connection.url, where)
     _check_ca_file(connection.ca_file)
     with requests.Session() as session:
         session.headers.update(connection.headers)
         session.verify = True if connection.ca_file is None else str(connection.ca_file)
-        session.hooks["response"].append(_check_status)
+        session.hooks["response"].append(_check_answer)
         if "Authorization" in session.headers:
             # Without it the user's netrc file would win over the token that was asked for.
             session.auth = lambda request: request
@@ -87,7 +91,7 @@ def _client(connection: Connection, where: str) -> Iterator[PrometheusConnect]:
             )
         except (Unreachable, BadInput, NoTraffic):
             raise
-        except _StatusError as error:
+        except _AnswerError as error:
             raise Unreachable(f"{where}: {error}") from None
         except requests.exceptions.SSLError:
             raise Unreachable(
@@ -106,6 +110,16 @@ def _client(connection: Connection, where: str) -> Iterator[PrometheusConnect]:
             raise Unreachable(f"{where}: {_NOT_PROMETHEUS}") from None
 
 
+def _check_address(url: str, where: str) -> None:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        known = False
+    if not known:
+        raise BadInput(f"{where}: this is no address; write http://HOST:PORT")
+
+
 def _check_ca_file(path: Path | None) -> None:
     if path is None:
         return
@@ -117,18 +131,41 @@ def _check_ca_file(path: Path | None) -> None:
         raise BadInput(f"--ca-file {path} cannot be read: {error.strerror or error}") from None
 
 
-class _StatusError(Exception):
-    """An answer with another status than 200."""
+class _AnswerError(Exception):
+    """An answer with another status than 200, or one without end."""
 
 
-def _check_status(response: requests.Response, *_: Any, **__: Any) -> None:
+class _Bounded:
+    """The body of an answer, which must not fill the memory."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, size: int, **options: Any) -> Iterator[bytes]:
+        """Its parts. Raises _AnswerError beyond MAX_ANSWER_BYTES."""
+        read = 0
+        for part in self._raw.stream(size, **options):
+            read += len(part)
+            if read > MAX_ANSWER_BYTES:
+                raise _AnswerError(
+                    f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB: narrow it down with "
+                    "--selector"
+                )
+            yield part
+
+
+def _check_answer(response: requests.Response, *_: Any, **__: Any) -> None:
     """Redirects pass: they are followed. The server's own words are not repeated."""
+    response.raw = _Bounded(response.raw)
     code = response.status_code
     if code == HTTPStatus.OK or response.is_redirect:
         return
     response.close()
     phrase = f" {HTTPStatus(code).phrase}" if code in set(HTTPStatus) else ""
-    raise _StatusError(f"HTTP {code}{phrase}: {_HINTS.get(code, 'check that it is healthy')}")
+    raise _AnswerError(f"HTTP {code}{phrase}: {_HINTS.get(code, 'check that it is healthy')}")
 
 
 def _brief(error: Exception) -> str:

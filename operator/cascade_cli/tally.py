@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from cascade_cli.traces import MAX_TOKENS, TraceRequest
-from cascade_planner.histogram import Array, LengthHistogram
+from cascade_planner.arrays import Array
+from cascade_planner.histogram import LengthHistogram
 from cascade_planner.traffic import Traffic, TrafficProblem
 from cascade_policy.grid import length_grid
 
@@ -54,10 +55,15 @@ class LengthCounts:
         return LengthHistogram(tuple(zip(_BOUNDS.tolist(), rates.tolist(), strict=True)))
 
     def quantile(self, share: float) -> float:
-        """The length that `share` of all do not exceed; log-uniform within a bucket."""
-        below = np.cumsum(self._counts) / self._counts.sum()
-        edges = np.concatenate([[1.0], _BOUNDS])
-        return float(np.exp(np.interp(share, np.concatenate([[0.0], below]), np.log(edges))))
+        """The length that `share` (above 0) of all do not exceed; log-uniform within a bucket."""
+        counts = np.cumsum(self._counts)
+        wanted = share * float(counts[-1])
+        at = int(np.searchsorted(counts, wanted))
+        shorter, longest = map(float, np.concatenate([[0.0], _BOUNDS])[at : at + 2])
+        part = 1 - (float(counts[at]) - wanted) / float(self._counts[at])
+        low = max(shorter, 1.0)
+        # Lengths are whole: where buckets are narrow, the one above the lower bound is exact.
+        return float(max(low * (longest / low) ** part, shorter + 1))
 
     def tokens_up_to(self, lengths: Array) -> Array:
         """Sum over all counted lengths of min(length, l), for each l of `lengths` (bounds)."""

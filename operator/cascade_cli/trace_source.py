@@ -46,10 +46,11 @@ def observe_trace(path: str, max_length: int | None, tell: Tell) -> Observed:
 
     Without `max_length` the longest request decides. Raises InvalidTrace, BadInput, NoTraffic.
     """
+    name = traces.shown(path)
     bad_lines = BadLines(tell)
     tally, too_long = TraceTally(), 0
     with traces.opened(path) as raw, _progress(raw) as advance:
-        rows = traces.requests(raw, path, bad_lines)
+        rows = traces.requests(raw, name, bad_lines)
         while batch := list(islice(rows, _BATCH)):
             fitting = [row for row in batch if _fits(row, max_length)]
             too_long += len(batch) - len(fitting)
@@ -59,10 +60,10 @@ def observe_trace(path: str, max_length: int | None, tell: Tell) -> Observed:
     bad_lines.finish()
     if not tally.requests:
         raise BadInput(
-            f"trace {path}: all {too_long:,} requests are longer than {max_length:,} tokens: "
+            f"trace {name}: all {too_long:,} requests are longer than {max_length:,} tokens: "
             "raise --max-length"
         )
-    return _observed(path, tally, max_length, _notes(bad_lines.count, too_long, tally, max_length))
+    return _observed(name, tally, max_length, _notes(bad_lines.count, too_long, tally, max_length))
 
 
 def _fits(row: TraceRequest, max_length: int | None) -> bool:
@@ -70,7 +71,7 @@ def _fits(row: TraceRequest, max_length: int | None) -> bool:
 
 
 def _observed(
-    path: str, tally: TraceTally, max_length: int | None, notes: tuple[str, ...]
+    name: str, tally: TraceTally, max_length: int | None, notes: tuple[str, ...]
 ) -> Observed:
     seconds = tally.seconds or None
     # Without times one request a second stands for the rate, which the user must give.
@@ -79,8 +80,8 @@ def _observed(
     )
     return Observed(
         kind="trace",
-        name=path,
-        traffic=usable(traffic, f"trace {path}"),
+        name=name,
+        traffic=usable(traffic, f"trace {name}"),
         requests=tally.requests,
         seconds=seconds,
         prompts=_lengths(tally.prompts),

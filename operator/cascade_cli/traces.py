@@ -95,15 +95,21 @@ def read_trace(path: str | Path, on_bad_line: OnBadLine | None = None) -> list[T
     Raises InvalidTrace: also for a trace without times, and, unless `on_bad_line` takes it, for
     the first bad line.
     """
+    name = shown(path)
     with opened(path) as raw:
-        rows = list(requests(raw, str(path), on_bad_line))
+        rows = list(requests(raw, name, on_bad_line))
     if math.isnan(rows[0].arrival):
         raise InvalidTrace(
-            f"trace {path} tells no arrival times: give it three columns, arrival,prompt,output"
+            f"trace {name} tells no arrival times: give it three columns, arrival,prompt,output"
         )
     rows.sort(key=lambda row: row.arrival)
     start = rows[0].arrival
     return [replace(row, arrival=row.arrival - start) for row in rows]
+
+
+def shown(path: str | Path) -> str:
+    """What messages call the file at `path`."""
+    return "standard input" if path == STDIN else str(path)
 
 
 def opened(path: str | Path, what: str = "trace") -> AbstractContextManager[BinaryIO]:

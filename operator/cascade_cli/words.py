@@ -1,7 +1,11 @@
 """Numbers and facts in words, for output."""
 
+from typing import Final
+
 from cascade_cli.answer import Answer
 from cascade_planner.partition import Partition
+
+_HOURS_MS: Final = 1e7
 
 
 def traffic(answer: Answer) -> str:
@@ -40,7 +44,7 @@ def plan(answer: Answer) -> str:
         return "1 stage: no split is predicted to pay for its smaller pools"
     direction = "lower" if plan.gain_percent >= 0 else "higher"
     return (
-        f"{len(plan.stages)} stages, at a predicted cost {abs(plan.gain_percent):.1f} % "
+        f"{len(plan.stages)} stages, at a predicted cost {percent(abs(plan.gain_percent))} "
         f"{direction} than with one stage"
     )
 
@@ -76,13 +80,22 @@ def change_percent(before: float, after: float) -> float:
     return 100 * (after / before - 1)
 
 
-def signed_percent(percent: float) -> str:
+def percent(value: float) -> str:
+    """Per cent with a decimal, as long as that is not ridiculous."""
+    return f"{value:.1f} %" if abs(value) < 1000 else f"{value:,.0f} %"
+
+
+def signed_percent(value: float) -> str:
     """Per cent with a sign, never -0.0."""
-    return f"{percent + 0.0:+.1f} %" if abs(percent) >= 0.05 else "0.0 %"
+    if abs(value) < 0.05:
+        return "0.0 %"
+    return f"{'+' if value > 0 else ''}{percent(value)}"
 
 
 def milliseconds(value: float) -> str:
-    """A time, in seconds from 1 s on."""
+    """A time, in seconds from 1 s on, in a natural unit from some hours on."""
+    if value >= _HOURS_MS:
+        return period(value / 1000)
     if value >= 1000:
         return f"{value / 1000:.2f} s"
     return f"{value:.0f} ms" if value >= 100 else f"{value:.1f} ms"

@@ -84,6 +84,8 @@ def test_a_page_of_vllm_is_enough_for_a_plan(cascade: Cascade, tmp_path: Path) -
     ]
     assert "Two histograms do not say" in found["sensitivity"]["sentence"]
     assert found["notes"][0].startswith("50 % of the prompt tokens came from prefix caches")
+    assert found["notes"][1].startswith("17 % of the prompts are longer than 1,000 tokens; they")
+    assert len(found["notes"]) == 2
 
 
 def test_pages_of_several_engines_add_up(cascade: Cascade, tmp_path: Path) -> None:

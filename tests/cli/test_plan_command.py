@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -82,6 +82,16 @@ def test_text_fits_the_terminal_and_is_plain_in_a_file(
     assert all(line == line.rstrip() for line in lines)
     assert "\x1b" not in said.out
     assert "…" not in said.out
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+def test_a_narrow_terminal_cuts_no_number(
+    cascade: Cascade, trace: Path, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    said = cascade("plan", "--trace", trace, "--gpus", 64, "--load", 0.9, "--explain")
+    assert "…" not in said.out
+    assert "64 instances" in " ".join(said.out.split())
 
 
 def test_colours_are_for_terminals_without_no_color(
@@ -161,6 +171,25 @@ def test_coefficients_of_ones_own_are_used(cascade: Cascade, trace: Path, tmp_pa
     assert found["oneStage"]["predicted"]["tpotMs"] > 30.0
 
 
+def test_a_profile_of_ones_own_says_how_many_gpus_an_instance_takes(
+    cascade: Cascade, trace: Path, tmp_path: Path
+) -> None:
+    profile = json.loads(cascade("profiles", "--json").out)["h100-70b"]
+    mine = tmp_path / "mine.json"
+    mine.write_text(json.dumps(profile))
+    found = answer(cascade, "--trace", trace, "--gpus", 16, "--cost-model", mine)
+    assert found["pool"]["instances"] == 4
+    mine.write_text(json.dumps(profile | {"gpusPerInstance": 0}))
+    said = cascade("plan", "--trace", trace, "--gpus", 16, "--cost-model", mine)
+    assert (said.status, said.out) == (2, "")
+    assert "gpusPerInstance is no whole number above 0" in said.err
+
+
+def test_sequences_that_no_kv_cache_holds_are_noted(cascade: Cascade, trace: Path) -> None:
+    found = answer(cascade, "--trace", trace, "--gpus", 8, "--max-length", 1_000_000)
+    assert found["notes"][0].startswith("No instance holds a sequence of 1,000,000 tokens")
+
+
 def test_more_than_the_pool_can_do_is_said_with_what_would_help(
     cascade: Cascade, trace: Path
 ) -> None:
@@ -168,6 +197,16 @@ def test_more_than_the_pool_can_do_is_said_with_what_would_help(
     assert "Stability" in found["binding"]
     assert "delays would grow without end" in found["advice"][0]
     assert "at least 10 GPUs" in found["advice"][0]
+
+
+def test_boundaries_that_overload_a_stage_are_to_blame_and_not_the_gpus(
+    cascade: Cascade, trace: Path
+) -> None:
+    words = ("--trace", trace, "--gpus", 8, "--load", 0.7, "--boundaries", "100,200,300")
+    found = answer(cascade, *words)
+    assert "Stability" in found["binding"]
+    assert "GPUs" not in found["advice"][0]
+    assert "set by hand" in found["advice"][-1]
 
 
 def test_one_instance_has_nothing_to_split(cascade: Cascade, trace: Path) -> None:
@@ -207,6 +246,7 @@ def test_a_trace_may_come_from_standard_input(
     monkeypatch.setattr(sys, "stdin", stdin)
     found = answer(cascade, "--trace", "-", "--gpus", 8)
     assert found["source"]["requests"] == 2000
+    assert found["source"]["name"] == "standard input"
 
 
 def test_longer_requests_than_the_model_takes_are_left_out_and_counted(
@@ -246,6 +286,12 @@ def test_without_times_the_rate_must_be_given(cascade: Cascade, tmp_path: Path) 
         pytest.param(["--trace", "TRACE", "--cost-model", "TEXT"], 2, "no JSON", id="no JSON"),
         pytest.param(["--trace", "TRACE", "--cost-model", "JSON"], 2, "baseMs", id="empty model"),
         pytest.param(["--trace", "TRACE", "--rate", "1", "--load", "1"], 2, "not allow", id="two"),
+        pytest.param(["--trace", "TRACE", "--load", "1e300"], 2, "lower --rate", id="much load"),
+        pytest.param(["--trace", "TRACE", "--gpus", "9" * 20], 2, "give fewer", id="many GPUs"),
+        pytest.param(
+            ["--trace", "TRACE", "--boundaries", "9", "--max-stages", "2"], 2, "leave", id="both"
+        ),
+        pytest.param(["--trace", "TRACE", "--cost-model", "ENDLESS"], 2, "finite", id="endless"),
         pytest.param([], 2, "one of the arguments", id="no source"),
         pytest.param(["--trace", "FEW"], 3, "50 requests within", id="too few requests"),
         pytest.param(["--histogram", "ZEROS"], 3, "no request ended", id="an idle engine"),
@@ -258,6 +304,8 @@ def test_the_exit_status_tells_what_went_wrong(
         "TEXT": "no JSON",
         "JSON": "{}",
         "FEW": "".join(f"{i},100,10\n" for i in range(50)),
+        "ENDLESS": '{"baseMs": 1, "perSequenceMs": 1, "perKvTokenMs": 1, "heterogeneity": 0, '
+        '"prefillMsPerToken": 1, "prefillMsPerTokenSquared": 1, "chunkTokens": Infinity}',
         "ZEROS": '{"prompt": [["+Inf", 0]], "output": [["+Inf", 0]], "seconds": 60}',
     }
     for name, text in contents.items():
@@ -291,6 +339,7 @@ def test_profiles_are_listed_with_their_sources(cascade: Cascade) -> None:
     assert said.status == 0
     assert "h100-8b" in said.out
     assert "aiconfigurator" in said.out
+    assert all(line == line.rstrip() for line in said.out.splitlines())
     whole = json.loads(cascade("profiles", "--json").out)
     assert whole["h200-70b"]["coefficients"]["baseMs"] > 0
 
@@ -303,3 +352,19 @@ def test_a_reader_that_has_seen_enough_is_no_error(trace: Path) -> None:
         process.stdout.close()
         _, told = process.communicate()
     assert told == b""
+
+
+def test_an_interruption_while_modules_load_is_an_exit_status(
+    cascade: Cascade, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_name: str) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cascade_cli.main.import_module", interrupted)
+    assert cascade("plan", "--gpus", 8).status == 130
+
+
+def test_more_stages_may_be_allowed_than_can_be_made(cascade: Cascade, trace: Path) -> None:
+    words = ("--trace", trace, "--gpus", 4, "--load", 0.7)
+    most = answer(cascade, *words, "--max-stages", 10**9)
+    assert most["plan"] == answer(cascade, *words)["plan"]

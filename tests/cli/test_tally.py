@@ -51,6 +51,13 @@ def test_quantiles_are_within_a_bucket_of_the_true_ones(lengths: list[int], shar
     assert counts.mean == pytest.approx(sum(lengths) / len(lengths))
 
 
+@pytest.mark.parametrize("length", [1, 2, 5, 17, 50])
+def test_the_quantile_of_equal_short_lengths_is_that_length(length: int) -> None:
+    counts = LengthCounts()
+    counts.add(np.full(9, float(length)))
+    assert counts.quantile(0.5) == counts.quantile(1.0) == length
+
+
 def test_times_are_from_the_first_to_the_last_in_whatever_order() -> None:
     tally = TraceTally()
     tally.add([TraceRequest(10.0, 1, 1), TraceRequest(4.0, 1, 1)])

@@ -21,8 +21,11 @@ def main() -> None:
         rows += run(cell, options.requests, options.seeds)
     print(markdown(rows))
     if options.json:
-        found = {"requestsPerInstance": options.requests, "seeds": options.seeds}
-        data = {**found, "rows": [asdict(row) for row in rows]}
+        data = {
+            "requestsPerInstance": options.requests,
+            "seeds": options.seeds,
+            "rows": [asdict(row) for row in rows],
+        }
         options.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
