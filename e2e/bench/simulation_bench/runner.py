@@ -38,7 +38,14 @@ def run(experiments: Iterable[Experiment], cache: Cache, jobs: int) -> dict[Cell
             cache.put(cell.question, figures)
             answers[cell] = figures
             progress.advance(task)
+            _say_in_a_file(progress, len(answers), len(cells))
     return answers
+
+
+def _say_in_a_file(progress: Progress, done: int, total: int) -> None:
+    """Where no bar can be drawn, a line for each twentieth."""
+    if not progress.console.is_terminal and done * 20 // total > (done - 1) * 20 // total:
+        progress.console.print(f"{done} of {total} cells")
 
 
 def code_digest() -> str:

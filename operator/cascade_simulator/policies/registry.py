@@ -174,7 +174,7 @@ _BASES: Final[dict[str, _Base]] = {
     ),
     "dual-pool": _Base(
         "two pools by token budget with equal work, spilling over when one is overloaded",
-        lambda p: Spill(p.staging, p.least_work, p.observations),
+        lambda p: Spill(p.staging, p.least_work),
         _CACHED,
         partition=_halves,
         boundaries=Boundaries.HARD,

@@ -7,7 +7,6 @@ context holds its prompt and output; there is no migration.
 from typing import Final
 
 from cascade_simulator.policies.least_work import LeastWork
-from cascade_simulator.policies.observations import Observations
 from cascade_simulator.policies.staging import Staging
 from cascade_simulator.policy import Fleet, Resident
 
@@ -18,20 +17,18 @@ FULL: Final = 0.9
 class Spill:
     """Least work in the pool of the token budget, in the other one when only that has room.
 
-    The budget is prompt plus mean output, because a trace does not tell what clients allowed. An
-    instance is overloaded when its KV cache is nearly full or the prefill that waits there alone
-    would miss the TTFT target.
+    The budget is prompt and expected output. A trace does not tell what clients allowed, and one
+    expectation for all makes it a cut between prompts. An instance is overloaded when its KV cache
+    is nearly full or the prefill that waits there alone would miss the TTFT target.
     """
 
-    def __init__(self, staging: Staging, least_work: LeastWork, observations: Observations) -> None:
+    def __init__(self, staging: Staging, least_work: LeastWork) -> None:
         self._staging = staging
         self._least_work = least_work
-        self._observations = observations
 
     def place(self, sequence: Resident, fleet: Fleet) -> int | None:
         """The instance with the least work of the pool that is not overloaded."""
-        budget = sequence.request.prompt + self._observations.mean_output
-        pool = self._staging.map.stage_of(int(budget))
+        pool = self._staging.map.stage_of(sequence.request.prompt)
         members = self._staging.alive(fleet)
         own = self._least_work.among((m for m in members if m.stage == pool), sequence, fleet)
         other = self._least_work.among((m for m in members if m.stage != pool), sequence, fleet)
