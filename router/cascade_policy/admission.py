@@ -158,9 +158,9 @@ def admit(need: int, space: Room, reservation: Reservation | None = None) -> Adm
     return Admission(True, AdmissionReason.FITS, f"needs {need} of {space.free} free blocks")
 
 
-def by_slack(waiting: Iterable[Waiting], now_ms: float) -> list[Waiting]:
-    """The queue, least slack first; of equal slack, who came first."""
-    return sorted(waiting, key=lambda one: (one.slack_ms(now_ms), one.arrived_ms, one.id))
+def most_urgent(waiting: Iterable[Waiting], now_ms: float) -> Waiting:
+    """The head of the queue: the least slack; of equal slack, who came first."""
+    return min(waiting, key=lambda one: (one.slack_ms(now_ms), one.arrived_ms, one.id))
 
 
 def retry_after_seconds(ahead: int, completed_per_second: float) -> int:

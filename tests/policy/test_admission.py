@@ -1,8 +1,6 @@
 """Slice admission: what fits, who waits, who goes first, and when to come back."""
 
-import math
 from dataclasses import replace
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -15,7 +13,7 @@ from cascade_policy.admission import (
     Waiting,
     admit,
     blocks_needed,
-    by_slack,
+    most_urgent,
     retry_after_seconds,
     room,
 )
@@ -135,10 +133,17 @@ def waiting(identity: int, arrived: float, deadline: float, work: float = 0.0) -
     return Waiting(identity, arrived, deadline, work)
 
 
-def test_the_queue_is_in_order_of_slack() -> None:
+def test_the_head_of_the_queue_has_the_least_slack() -> None:
     relaxed, urgent, long = waiting(1, 0, 900), waiting(2, 5, 500), waiting(3, 3, 800, work=500)
 
-    assert [one.id for one in by_slack([relaxed, urgent, long], 10)] == [3, 2, 1]
+    assert most_urgent([relaxed, urgent], 10) is urgent
+    assert most_urgent([relaxed, urgent, long], 10) is long
+
+
+def test_of_equal_slack_who_came_first_is_the_head() -> None:
+    later, earlier = waiting(1, 20, 900), waiting(2, 10, 900)
+
+    assert most_urgent([later, earlier], 30) is earlier
 
 
 def test_past_half_of_its_slack_a_request_holds_a_reservation() -> None:
@@ -163,19 +168,3 @@ def test_a_request_that_cannot_make_its_deadline_holds_a_reservation_at_once() -
 )
 def test_retry_after(ahead: int, rate: float, seconds: int) -> None:
     assert retry_after_seconds(ahead, rate) == seconds
-
-
-@given(
-    now=st.floats(0, 1e6),
-    items=st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e4), st.floats(0, 1e4))),
-)
-def test_ordering_loses_nobody(now: float, items: list[tuple[float, float, float]]) -> None:
-    queue = [Waiting(i, arrived, arrived + d, work) for i, (arrived, d, work) in enumerate(items)]
-
-    ordered = by_slack(queue, now)
-
-    assert sorted(one.id for one in ordered) == list(range(len(items)))
-    assert all(
-        a.slack_ms(now) <= b.slack_ms(now) or math.isclose(a.slack_ms(now), b.slack_ms(now))
-        for a, b in pairwise(ordered)
-    )

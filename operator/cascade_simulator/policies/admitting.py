@@ -8,6 +8,7 @@ from cascade_policy.admission import (
     Waiting,
     admit,
     blocks_needed,
+    most_urgent,
     room,
 )
 from cascade_policy.engine_model import EngineModel
@@ -44,7 +45,7 @@ class Admission:
             stage_map.engine.prefill_ms(sequence.length),
         )
         now = fleet.now_ms
-        head = min(self._waiting.values(), key=lambda one: (one.slack_ms(now), one.arrived_ms))
+        head = most_urgent(self._waiting.values(), now)
         if head.id != sequence.id or self._reserved is not None or not head.holds_reservation(now):
             return
         alive = [instance for instance in fleet.instances if instance.alive]
