@@ -121,8 +121,9 @@ async def test_a_plain_pool_that_a_real_prometheus_scrapes_can_be_planned_for(
     assert said.status == 0, said.err
     found = json.loads(said.out)
     assert found["source"]["origin"] == "vLLM, demo"
-    # Prometheus extrapolates an increase to the edges of its window.
-    assert found["source"]["requests"] == pytest.approx(REQUESTS, rel=0.3)
+    # Prometheus extrapolates an increase beyond its samples by up to half their mean distance on
+    # either side: with two samples, as on a busy machine, to the double.
+    assert 0.99 * REQUESTS <= found["source"]["requests"] <= 2.01 * REQUESTS
     assert found["source"]["seconds"] < 60
     assert found["traffic"]["promptTokens"]["mean"] == pytest.approx(PROMPT_TOKENS, rel=0.01)
     assert found["traffic"]["outputTokens"]["mean"] == pytest.approx(OUTPUT_TOKENS, rel=0.01)
