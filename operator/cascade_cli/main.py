@@ -46,6 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has seen enough; what is left must not fail at the interpreter's exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return INTERRUPTED
+    except OSError as error:
+        # What a file on the way in cannot give is told by whoever reads it; this is the way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _failed(CommandError(f"the answer cannot be written: {error.strerror}"), BAD_INPUT)
     return status
 
 

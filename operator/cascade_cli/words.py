@@ -42,6 +42,8 @@ def plan(answer: Answer) -> str:
     plan = answer.plan
     if len(plan.stages) == 1:
         return "1 stage: no split is predicted to pay for its smaller pools"
+    if plan.forecast is not None and plan.forecast.load >= 1:
+        return f"{len(plan.stages)} stages, the best to be had of a pool that is too small"
     direction = "lower" if plan.gain_percent >= 0 else "higher"
     return (
         f"{len(plan.stages)} stages, at a predicted cost {percent(abs(plan.gain_percent))} "

@@ -368,3 +368,12 @@ def test_more_stages_may_be_allowed_than_can_be_made(cascade: Cascade, trace: Pa
     words = ("--trace", trace, "--gpus", 4, "--load", 0.7)
     most = answer(cascade, *words, "--max-stages", 10**9)
     assert most["plan"] == answer(cascade, *words)["plan"]
+
+
+def test_a_full_disk_is_told_in_a_line(trace: Path) -> None:
+    code = "import sys; from cascade_cli.main import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", code, "plan", "--trace", str(trace), "--gpus", "8"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "cascade: the answer cannot be written: No space left on device\n"
