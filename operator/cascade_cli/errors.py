@@ -2,7 +2,7 @@
 
 from typing import Final
 
-PLANNED: Final = 0
+DONE: Final = 0
 BAD_INPUT: Final = 2
 NO_TRAFFIC: Final = 3
 UNREACHABLE: Final = 4

@@ -24,7 +24,7 @@ class Command(Protocol):
 
 COMMANDS: Final = {
     "plan": ("plan_command", "what would you do with my traffic, and what is it worth?"),
-    "simulate": ("simulate", "which policy would serve my traffic best?"),
+    "simulate": ("simulate_command", "which policy would serve my traffic best?"),
     "profiles": ("profiles_command", "list the engine profiles"),
 }
 """Module and summary of each sub-command, by its name."""

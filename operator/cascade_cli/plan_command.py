@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from cascade_cli import traces, values
 from cascade_cli.answer import Answer
-from cascade_cli.errors import PLANNED, BadInput
+from cascade_cli.errors import DONE, BadInput
 from cascade_cli.histogram_file import read_histograms
-from cascade_cli.json_output import json_text
 from cascade_cli.observed import Observed, load_of, scaled, scaled_marginals
 from cascade_cli.observed_histograms import observe_histograms
-from cascade_cli.output import print_answer
+from cascade_cli.plan_json import json_text
 from cascade_cli.plan_options import DEFAULT_WINDOW, check_options
 from cascade_cli.plan_options import add_arguments as add_arguments
+from cascade_cli.plan_output import print_answer
 from cascade_cli.pool import Pool, pool_of
 from cascade_cli.prometheus import Connection, read_prometheus, shown
 from cascade_cli.trace_source import observe_trace
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         print(json_text(answer))
     else:
         print_answer(answer, explain=args.explain)
-    return PLANNED
+    return DONE
 
 
 def plan(args: argparse.Namespace) -> Answer:

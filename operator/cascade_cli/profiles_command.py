@@ -6,7 +6,7 @@ import json
 from rich.console import Console
 from rich.table import Table
 
-from cascade_cli.errors import PLANNED
+from cascade_cli.errors import DONE
 from cascade_cli.pool import profile_documents
 
 
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     documents = profile_documents()
     if args.json:
         print(json.dumps(documents, indent=2))
-        return PLANNED
+        return DONE
     console = Console(highlight=False)
     for name, document in documents.items():
         with console.capture() as captured:
@@ -33,4 +33,4 @@ def run(args: argparse.Namespace) -> int:
         # As everywhere: a table is padded to the width of the terminal, text should not be.
         for line in captured.get().splitlines():
             print(line.rstrip())
-    return PLANNED
+    return DONE

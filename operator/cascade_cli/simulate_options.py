@@ -1,20 +1,18 @@
 """The command line of `cascade simulate`."""
 
 import argparse
-import math
 from pathlib import Path
 from typing import Final
 
 from cascade_cli.parallel import default_jobs
 from cascade_cli.pool import add_pool_arguments
 from cascade_cli.scenario import Pace, Scenario
-from cascade_cli.values import positive_float, positive_int
+from cascade_cli.values import gigabytes_per_second, not_negative, positive_float, positive_int
 from cascade_simulator.options import Links
 from cascade_simulator.policies.registry import UnknownPolicy, describe
 from cascade_simulator.policy import Transport
 
 DEFAULT_POLICIES: Final = ("least-work", "llumnix-balanced", "cascade+handover")
-_BYTES_PER_MS_OF_GB_PER_S: Final = 1e6
 
 EXAMPLES: Final = """\
 examples:
@@ -136,17 +134,6 @@ def loads(text: str) -> tuple[float, ...]:
     return tuple(sorted({positive_float(part) for part in text.split(",")}))
 
 
-def not_negative(text: str) -> float:
-    """A number of at least 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
-    return value
-
-
 def policies(text: str) -> tuple[str, ...]:
     """Known names, each once, with commas between them."""
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
@@ -167,5 +154,4 @@ def links(text: str) -> Links:
         )
     if not colon:
         return Links(transport=Transport(kind))
-    bytes_per_ms = positive_float(bandwidth) * _BYTES_PER_MS_OF_GB_PER_S
-    return Links(transport=Transport.COPY, bytes_per_ms=bytes_per_ms)
+    return Links(transport=Transport.COPY, bytes_per_ms=gigabytes_per_second(bandwidth))

@@ -7,10 +7,9 @@ from itertools import pairwise
 from typing import Final
 
 from cascade_planner.objective import RECOMPUTE, Crossing
+from cascade_policy.move import FIXED_MOVE_MS
 
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_COPY_FIXED_MS: Final = 5.0
-"""What a copy of KV cache costs beside its bytes: the wait for a clean point, and requests."""
 _BYTES_PER_MS_OF_GB_PER_S: Final = 1e6
 
 
@@ -34,6 +33,22 @@ def positive_float(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
     return value
+
+
+def not_negative(text: str) -> float:
+    """A number of at least 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
+    return value
+
+
+def gigabytes_per_second(text: str) -> float:
+    """Bytes per ms of a bandwidth in GB/s."""
+    return positive_float(text) * _BYTES_PER_MS_OF_GB_PER_S
 
 
 def duration(text: str) -> int:
@@ -64,14 +79,14 @@ def transport(text: str) -> Crossing:
         return RECOMPUTE
     kind, _, bandwidth = text.partition(":")
     try:
-        bytes_per_ms = positive_float(bandwidth) * _BYTES_PER_MS_OF_GB_PER_S
+        bytes_per_ms = gigabytes_per_second(bandwidth)
     except argparse.ArgumentTypeError:
         kind = ""
     if kind != "copy":
         raise argparse.ArgumentTypeError(
             f"{text!r} is no transport; write recompute, or copy:25 for a copy at 25 GB/s"
         )
-    return Crossing(copy_bytes_per_ms=bytes_per_ms, fixed_ms=_COPY_FIXED_MS)
+    return Crossing(copy_bytes_per_ms=bytes_per_ms, fixed_ms=FIXED_MOVE_MS)
 
 
 def header(text: str) -> tuple[str, str]:

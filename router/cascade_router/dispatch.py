@@ -8,6 +8,7 @@ last known load, plus what was sent there since, stands in for an answer that is
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -98,7 +99,7 @@ class Dispatcher:
         choice = self._pick(stage_map, stage, length, remaining, members, loads)
         member = next(member for member in members if member.address == choice.instance)
         self.sent(member, length)
-        bid = choice.price if binding and choice.price != float("inf") else None
+        bid = choice.price if binding and math.isfinite(choice.price) else None
         return Placement(member, Dispatch(length, remaining, bid))
 
     def candidates(

@@ -259,7 +259,6 @@ def test_capacity_lies_where_nine_tenths_are_in_time() -> None:
 
     found = answer(cell)["capacity"]
 
-    assert 0.3 < found < 1.1
     below, above = (
         answer(Cell("azure", replace(scenario, load=load)))["in_time"]
         for load in (found - 0.15, found + 0.15)

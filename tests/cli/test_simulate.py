@@ -11,7 +11,7 @@ import pytest
 
 from cascade_cli.errors import BadInput
 from cascade_cli.scenario import Pace, Scenario, is_length_blind, make_workload, run_scenario
-from cascade_cli.simulate import add_arguments, run
+from cascade_cli.simulate_command import add_arguments, run
 from cascade_cli.simulate_options import links, loads, policies
 from cascade_cli.traces import TraceRequest
 from cascade_simulator.policies.registry import NAMES

@@ -15,6 +15,7 @@ from cascade_planner.objective import RECOMPUTE, Crossing
     [
         (values.positive_int, "16", 16),
         (values.positive_float, "0.5", 0.5),
+        (values.not_negative, "0", 0.0),
         (values.duration, "90", 90),
         (values.duration, "15m", 900),
         (values.duration, "6h", 21_600),
@@ -38,6 +39,8 @@ def test_what_an_option_means(parse: Callable[[str], Any], text: str, value: obj
         (values.positive_float, "nan", "no number above 0"),
         (values.positive_float, "inf", "no number above 0"),
         (values.positive_float, "-1", "no number above 0"),
+        (values.not_negative, "-1", "no number of at least 0"),
+        (values.not_negative, "nan", "no number of at least 0"),
         (values.duration, "0s", "no time; write 90s"),
         (values.duration, "1.5h", "no time; write 90s"),
         (values.duration, "soon", "no time; write 90s"),

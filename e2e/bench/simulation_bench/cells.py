@@ -68,7 +68,11 @@ def trace(name: str) -> tuple[TraceRequest, ...]:
 
 
 def capacity(cell: Cell) -> float:
-    """The load at which the share of requests in time falls below SHARE_IN_TIME."""
+    """The load at which the share of requests in time falls below SHARE_IN_TIME.
+
+    Between LOWEST_LOAD, where all are taken to be in time, and HIGHEST_LOAD, where none: neither is
+    run, so a capacity near one of them may lie beyond it.
+    """
     scenario = cell.scenario
     low, high = LOWEST_LOAD, HIGHEST_LOAD
     at_low, at_high = 1.0, 0.0

@@ -23,7 +23,7 @@ def foreseen(sequence: Resident, stage_map: StageMap) -> float:  # noqa: ARG001
 
 
 class Priced:
-    """Asks whom the plan names, takes the cheapest: what a router does at each dispatch."""
+    """Asks whom the plan names, takes the cheapest: by the functions that a router calls."""
 
     def __init__(self, staging: Staging, *, prefix: bool, remaining: Remaining = expected) -> None:
         self._staging = staging

@@ -9,7 +9,7 @@ from cascade_simulator.policy import Fleet, Move, Resident
 
 
 class Reviewing:
-    """Reviews each running sequence once a slice: what a router does.
+    """Reviews each running sequence once a slice, by the function that a router calls.
 
     Where KV caches are copied also right after the prompt, for the prices at dispatch counted on
     the cheapest place to decode. With `prefix` the price of a move knows what caches hold.

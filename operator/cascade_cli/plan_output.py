@@ -23,9 +23,9 @@ _HONEST: Final = (
 )
 
 
-def print_answer(answer: Answer, *, explain: bool, console: Console | None = None) -> None:
+def print_answer(answer: Answer, *, explain: bool) -> None:
     """Print `answer`; with what else was looked at and what is assumed, if `explain`."""
-    console = console or Console(highlight=False)
+    console = Console(highlight=False)
     console.width = min(console.width, WIDEST)
     with console.capture() as captured:
         _print(console, answer, explain)

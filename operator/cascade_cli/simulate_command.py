@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cascade_cli.errors import BadInput
+from cascade_cli.errors import DONE, BadInput
 from cascade_cli.parallel import in_processes
 from cascade_cli.pool import Pool, pool_of
 from cascade_cli.report.comparison import Row, compare
@@ -30,11 +30,10 @@ from cascade_cli.scenario import Scenario, is_length_blind, make_workload, run_s
 from cascade_cli.simulate_options import add_arguments as add_arguments
 from cascade_cli.simulate_output import as_json, print_table
 from cascade_cli.trace_source import BadLines
-from cascade_cli.traces import TraceRequest, opened, requests
+from cascade_cli.traces import TraceRequest, opened, requests, shown
 from cascade_simulator.outcome import Outcome
 from cascade_simulator.workload import Workload
 
-DONE: Final = 0
 SETTLED: Final = 12
 """Mean end-to-end times that a run should last, so that its beginning matters little."""
 
@@ -62,15 +61,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(trace: str, pool: Pool) -> list[TraceRequest]:
     """The requests of the trace that one instance can hold."""
-    bad_lines = BadLines(_tell)
+    name, bad_lines = shown(trace), BadLines(_tell)
     with opened(trace) as raw:
-        rows = list(requests(raw, trace, bad_lines))
+        rows = list(requests(raw, name, bad_lines))
     bad_lines.finish()
     room = pool.engine.kv_capacity_tokens
     fitting = [row for row in rows if row.prompt_tokens + row.output_tokens <= room]
     if not fitting:
         raise BadInput(
-            f"trace {trace}: all {len(rows):,} requests are longer than the {room:,} tokens that "
+            f"trace {name}: all {len(rows):,} requests are longer than the {room:,} tokens that "
             "the KV cache of one instance holds: take another profile, or more GPUs per instance"
         )
     if len(fitting) < len(rows):
@@ -102,7 +101,7 @@ def _items(args: argparse.Namespace, pool: Pool, rows: Sequence[TraceRequest]) -
         try:
             workload = make_workload(scenario, rows)
         except ValueError as error:
-            raise BadInput(f"trace {args.trace}: {error}") from None
+            raise BadInput(f"trace {shown(args.trace)}: {error}") from None
         items += [(replace(scenario, policy=policy), workload) for policy in args.policies]
     return items
 
