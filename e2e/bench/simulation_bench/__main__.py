@@ -55,12 +55,12 @@ def _options() -> argparse.Namespace:
     names = [*(experiment.name for experiment in EXPERIMENTS), SLICES]
     parser = argparse.ArgumentParser(
         prog="e2e/bench/simulation",
-        description="Compare policies in the simulator. Without options: all of it, in about 45 "
-        "minutes on two cores, and e2e/bench/RESULTS.md is written. Finished cells are kept, so "
-        "an interrupted run goes on where it was.",
+        description="Compare policies in the simulator. Without options: everything but a few "
+        "side questions, in about 50 minutes on two idle cores, and e2e/bench/RESULTS.md is "
+        "written. Finished cells are kept, so an interrupted run goes on where it was.",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="two seeds, a tenth of the requests: about 2 minutes"
+        "--quick", action="store_true", help="two seeds, a tenth of the requests: about 5 minutes"
     )
     parser.add_argument(
         "--only",
@@ -69,6 +69,7 @@ def _options() -> argparse.Namespace:
         metavar="NAME",
         help="this experiment alone (may be repeated); prints its tables",
     )
+    parser.add_argument("--all", action="store_true", help="the side questions as well")
     parser.add_argument("--list", action="store_true", help="print the experiments and end")
     parser.add_argument(
         "--jobs", type=int, default=default_jobs(), metavar="N", help="processes at once"
@@ -88,7 +89,8 @@ def _options() -> argparse.Namespace:
 
 
 def _chosen(options: argparse.Namespace) -> list[Experiment]:
-    chosen = [one for one in EXPERIMENTS if not options.only or one.name in options.only]
+    wanted = options.only or [one.name for one in EXPERIMENTS if options.all or not one.extra]
+    chosen = [one for one in EXPERIMENTS if one.name in wanted]
     return [one.quick() for one in chosen] if options.quick else chosen
 
 
@@ -98,7 +100,7 @@ def _list() -> None:
         requests = sum(cell.scenario.requests for cell in cells)
         print(
             f"{experiment.name:14} {len(cells):5} cells {requests / 1e6:6.2f} M requests  "
-            f"{experiment.title}"
+            f"{experiment.title}{' (with --all)' if experiment.extra else ''}"
         )
     print(f"{SLICES:14} static batching: SLS, ILS and SCLS")
 

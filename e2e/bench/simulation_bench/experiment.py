@@ -104,6 +104,8 @@ class Experiment:
     tuned: bool = False
     """Whether it changes what is compared, so that its losses are no news."""
     seeds: int = 5
+    extra: bool = False
+    """Whether it is left out unless it is named or all are asked for."""
 
     def cells(self) -> Iterator[Cell]:
         """All cells, those that others are compared with among them."""

@@ -169,6 +169,7 @@ DRIFTING: Final = Experiment(
 )
 PLAN_AGE: Final = Experiment(
     name="plan-age",
+    extra=True,
     title="Old plans",
     text="The drifting traffic of above at load 0.8, with plans of different age.",
     policies=("cascade-hard+handover+replan", OURS),
@@ -274,6 +275,7 @@ TRANSPORTS: Final = Experiment(
 )
 STALENESS: Final = Experiment(
     name="staleness",
+    extra=True,
     title="Stale state",
     text="Steady traffic at load 0.7; policies see instances as they were up to so long ago, plus "
     "what they sent there since. Against least work with fresh state.",
@@ -285,6 +287,7 @@ STALENESS: Final = Experiment(
 )
 BELIEFS: Final = Experiment(
     name="beliefs",
+    extra=True,
     title="Wrong coefficients",
     text="Steady traffic at load 0.7; policies and planner believe in another engine than the one "
     "that runs. Against least work with the right one.",
@@ -321,6 +324,7 @@ ABLATIONS: Final = Experiment(
 )
 TUNING: Final = Experiment(
     name="tuning",
+    extra=True,
     title="Bias and slice",
     text="Steady traffic at load 0.7; ours with another bias against foreign stages, or another "
     "number of tokens between two reviews of a sequence.",
