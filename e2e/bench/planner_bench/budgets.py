@@ -13,6 +13,12 @@ def budgets() -> dict[int, float]:
     return {int(instances): float(ms) for instances, ms in data["medianMs"].items()}
 
 
+def measured() -> dict[int, float]:
+    """Instances -> ms of the median that the budgets come from."""
+    data = json.loads(FILE.read_text(encoding="utf-8"))
+    return {int(instances): float(ms) for instances, ms in data["measured"]["medianMs"].items()}
+
+
 def exceeded(median_ms: Mapping[int, float], allowed: Mapping[int, float]) -> list[str]:
     """A sentence for each median beyond its budget."""
     return [
