@@ -136,7 +136,6 @@ def _migration(*, balanced: bool) -> Callable[[_Parts], tuple[Loop, ...]]:
     return lambda parts: (Migration(parts.staging, balanced=balanced),)
 
 
-_PLAIN: Final = (Modifier.HANDOVER,)
 _CACHED: Final = (Modifier.HANDOVER, Modifier.PREFIX)
 _STAGED: Final = (Modifier.HANDOVER, Modifier.PREFIX, Modifier.REPLAN)
 _PRICED: Final = (Modifier.HANDOVER, Modifier.PREFIX, Modifier.ORACLE, Modifier.SLICES)
