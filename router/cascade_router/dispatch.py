@@ -18,7 +18,7 @@ import msgspec
 from cascade_policy.bids import bids
 from cascade_policy.candidates import Candidate, sample, whom_to_ask
 from cascade_policy.load import IDLE, InstanceLoad, InvalidLoad
-from cascade_policy.price import Choice, expected_remaining, pick
+from cascade_policy.price import Choice, expected_remaining, pick, price
 from cascade_policy.stage_map import StageMap
 from cascade_router import limits
 from cascade_router.bans import Bans
@@ -99,8 +99,11 @@ class Dispatcher:
         choice = self._pick(stage_map, stage, length, remaining, members, loads)
         member = next(member for member in members if member.address == choice.instance)
         self.sent(member, length)
-        bid = choice.price if binding and math.isfinite(choice.price) else None
-        return Placement(member, Dispatch(length, remaining, bid))
+        # What the target will compute to compare: bids may hold terms that only a front can know.
+        load, target = loads.get(choice.instance, IDLE), stage_map.tpot_target_ms
+        bid = price(load, stage_map.engine, length, remaining, target)
+        held = bid if binding and math.isfinite(bid) else None
+        return Placement(member, Dispatch(length, remaining, held))
 
     def candidates(
         self,

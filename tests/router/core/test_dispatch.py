@@ -5,8 +5,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from cascade_policy.load import IDLE
-from cascade_policy.stage_map import Boundaries
+from cascade_policy.load import IDLE, InstanceLoad
+from cascade_policy.price import price
+from cascade_policy.stage_map import COPY, Boundaries, Handoff
 from cascade_router.hop import sign
 from cascade_router.peers import BID_PATH
 from e2e.engine_simulator.next_token import expected_output
@@ -57,6 +58,32 @@ async def test_a_bid_tells_the_load_and_the_book_is_exact(tmp_path: Path) -> Non
             task.cancel()
         await asyncio.wait(tasks)
         await service.settle()
+
+
+@on_uvloop
+async def test_the_price_that_is_held_is_the_one_that_the_target_computes(tmp_path: Path) -> None:
+    """With copies a bid counts on decoding elsewhere, which the target knows nothing of."""
+    engine = replace(stage_map().engine, per_sequence_ms=5.0)
+    copying = Handoff(transport=COPY)
+    plan = stage_map(boundaries=Boundaries.SOFT, handoff=copying, engine=engine)
+    timing = replace(PATIENT, bid_deadline=1e-6)
+    decoding = InstanceLoad(40, 40_000, 60_000_000, 0.0, 0.0)
+    computing = InstanceLoad(1, 500, 250_000, 9_000.0, 0.0)
+    async with cluster(tmp_path, [0, 0, 0], plan, timing=timing) as service:
+        front = service[0].sidecar.tools.dispatcher
+        service[0].sidecar.tools.own.book(3000)
+        loads = {service[1].member.address: decoding, service[2].member.address: computing}
+        for address, load in loads.items():
+            front.heard(address, load)
+        placed = await front.place(500, None, without=frozenset({service[0].member.address}))
+        assert placed.member == service[1].member
+        assert placed.dispatch.bid == price(
+            loads[placed.member.address],
+            plan.engine,
+            500,
+            placed.dispatch.remaining,
+            plan.tpot_target_ms,
+        )
 
 
 @on_uvloop
