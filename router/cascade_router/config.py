@@ -11,6 +11,7 @@ from cascade_policy import names
 ENV_LOG_LEVEL: Final = "CASCADE_LOG_LEVEL"
 ENV_DRAIN_SECONDS: Final = "CASCADE_DRAIN_SECONDS"
 ENV_KUBECONFIG: Final = "KUBECONFIG"
+ENV_VIEW_FILE: Final = "CASCADE_VIEW_FILE"
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 DEFAULT_ENGINE_URL: Final = f"http://127.0.0.1:{names.PORT_ENGINE}"
@@ -43,6 +44,8 @@ class Config:
     """Longest time between SIGTERM and exit; the pod's grace period should be longer."""
     kubeconfig: str | None = None
     """Path of a kubeconfig; without it, the pod's own service account is used."""
+    view_file: Path | None = None
+    """Members and stage map from a file instead of the Kubernetes API, see `view_file`."""
 
     @property
     def address(self) -> str:
@@ -70,6 +73,7 @@ class Config:
             log_level=_log_level(env),
             drain_seconds=_drain_seconds(env),
             kubeconfig=env.get(ENV_KUBECONFIG) or None,
+            view_file=Path(env[ENV_VIEW_FILE]) if env.get(ENV_VIEW_FILE) else None,
         )
 
 

@@ -15,6 +15,7 @@ from cascade_router.config import Config, InvalidConfig
 from cascade_router.limits import Timing
 from cascade_router.membership import Membership
 from cascade_router.sidecar import Sidecar
+from cascade_router.view_file import ViewFile
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -36,9 +37,8 @@ def main() -> None:
 async def serve(config: Config, timing: Timing) -> None:
     """Listen, follow the service, and leave in order when told to."""
     sidecar = Sidecar(config, timing)
-    membership = Membership(config, sidecar.use)
     await sidecar.start()
-    following = asyncio.create_task(membership.run())
+    following = asyncio.create_task(_follow(config, sidecar))
     try:
         await _told_to_stop(following)
         await sidecar.drain()
@@ -47,6 +47,14 @@ async def serve(config: Config, timing: Timing) -> None:
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await following
         await sidecar.stop()
+
+
+async def _follow(config: Config, sidecar: Sidecar) -> None:
+    """Keep the sidecar's view of the service current."""
+    if config.view_file is None:
+        await Membership(config, sidecar.use).run()
+    else:
+        await ViewFile(config.view_file, config.address, sidecar.use).run()
 
 
 async def _told_to_stop(following: asyncio.Task[None]) -> None:

@@ -46,6 +46,7 @@ def test_every_variable_is_read() -> None:
             "CASCADE_LOG_LEVEL": "debug",
             "CASCADE_DRAIN_SECONDS": "30",
             "KUBECONFIG": "/kube/config",
+            "CASCADE_VIEW_FILE": "/etc/view.json",
         }
     )
     assert (config.stage_map_name, str(config.hop_key_file)) == ("elsewhere", "/keys/k")
@@ -53,6 +54,7 @@ def test_every_variable_is_read() -> None:
     assert (config.listen_host, config.listen_port) == ("::", 9000)
     assert (config.log_level, config.drain_seconds) == ("DEBUG", 30.0)
     assert config.kubeconfig == "/kube/config"
+    assert config.view_file == Path("/etc/view.json")
     assert config.address == "[fd00::7]:9000"
 
 
