@@ -5,7 +5,8 @@ from collections import deque
 from typing import Final
 
 from cascade_policy.engine_model import EngineModel
-from cascade_policy.load import MAX_PREFILL_SHARE, PREFILL_SHARE_SECONDS
+from cascade_policy.ledger import PREFILL_SHARE_SECONDS
+from cascade_policy.load import MAX_PREFILL_SHARE
 from cascade_simulator.live_sequence import Prefill
 
 _TIME_CONSTANT_MS: Final = PREFILL_SHARE_SECONDS * 1000

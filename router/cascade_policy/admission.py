@@ -112,18 +112,21 @@ def room(
     model: EngineModel,
     growth: int,
     *,
+    held_tokens: int | None = None,
     measured_use: float | None = None,
     since_preemption_ms: float = math.inf,
 ) -> Room:
     """The room of an instance whose sequences grow by up to `growth` tokens in a slice.
 
+    `held_tokens` is what memory holds of them, less than their sum where they share prefixes.
     `measured_use` is the engine's own gauge of its KV cache, 0 to 1: it knows of blocks that
     sequences share. Half a block per sequence is empty on average; the margin holds the rest.
     """
     blocks = model.kv_capacity_tokens // model.block_tokens
     # One block of every engine is a placeholder that no sequence gets.
     capacity = max(0, blocks - 1 - math.ceil(WATERMARK * blocks))
-    held = load.kv_tokens / model.block_tokens + load.sequences / 2
+    tokens = load.kv_tokens if held_tokens is None else held_tokens
+    held = tokens / model.block_tokens + load.sequences / 2
     if measured_use is not None:
         held = min(held, measured_use * blocks)
     growing = load.sequences * (RUNNING_SLICES * growth + 1)
@@ -158,9 +161,18 @@ def admit(need: int, space: Room, reservation: Reservation | None = None) -> Adm
     return Admission(True, AdmissionReason.FITS, f"needs {need} of {space.free} free blocks")
 
 
+def by_urgency(waiting: Iterable[Waiting], now_ms: float) -> list[Waiting]:
+    """The queue in its order: the least slack first; of equal slack, who came first."""
+    return sorted(waiting, key=lambda one: _urgency(one, now_ms))
+
+
 def most_urgent(waiting: Iterable[Waiting], now_ms: float) -> Waiting:
-    """The head of the queue: the least slack; of equal slack, who came first."""
-    return min(waiting, key=lambda one: (one.slack_ms(now_ms), one.arrived_ms, one.id))
+    """The head of the queue."""
+    return min(waiting, key=lambda one: _urgency(one, now_ms))
+
+
+def _urgency(one: Waiting, now_ms: float) -> tuple[float, float, int]:
+    return one.slack_ms(now_ms), one.arrived_ms, one.id
 
 
 def retry_after_seconds(ahead: int, completed_per_second: float) -> int:

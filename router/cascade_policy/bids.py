@@ -32,7 +32,7 @@ def bids(
 
     def bid(one: Candidate) -> Bid:
         avoidable = model.prefill_ms(most_cached, min(one.cached, length))
-        alone = price(one.load, model, length, remaining, target, one.cached, elsewhere)
+        alone = price(one.load, model, length, remaining, target, one.cached, elsewhere, one.fits)
         return Bid(one.instance, one.stage, alone + AVOIDABLE_WEIGHT * avoidable, one.load)
 
     return [bid(one) for one in candidates]
@@ -50,7 +50,7 @@ def _elsewhere(
             running_price(one.load, model, length, remaining, stage_map.tpot_target_ms)
             + move_ms(one.load, model, length, handoff)
             for one in candidates
-            if has_room(one.load, model, length)
+            if (has_room(one.load, model, length) if one.fits is None else one.fits)
         ),
         default=math.inf,
     )

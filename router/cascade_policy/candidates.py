@@ -22,6 +22,8 @@ class Candidate:
     load: InstanceLoad
     cached: int = 0
     """Tokens at the start of the sequence that its prefix cache holds."""
+    fits: bool | None = None
+    """Whether the sequence fits beside what it has; None: to be judged by its load."""
 
 
 class Staged(Protocol):

@@ -72,6 +72,10 @@ METRIC_REQUESTS: Final = "cascade_requests_total"
 METRIC_IN_FLIGHT: Final = "cascade_requests_in_flight"
 METRIC_OUT_OF_STAGE: Final = "cascade_out_of_stage_dispatches_total"
 METRIC_RESCUES: Final = "cascade_rescues_total"
+METRIC_WAITING: Final = "cascade_requests_waiting"
+METRIC_WAIT_SECONDS: Final = "cascade_wait_seconds"
+METRIC_TURNED_AWAY: Final = "cascade_turned_away_total"
+METRIC_REFUSALS: Final = "cascade_dispatch_refusals_total"
 
 
 def stage_name(service: str, index: int) -> str:

@@ -98,6 +98,12 @@ class PrefixIndex:
         while missing:
             missing.discard(self._forget_oldest())
 
+    def resize(self, capacity_tokens: int) -> None:
+        """The engine turns out to hold more or fewer tokens."""
+        self._capacity = capacity_tokens
+        while self._tokens > self._capacity:
+            self._forget_oldest()
+
     def clear(self) -> None:
         """The engine restarted, or its cache was reset."""
         self._blocks.clear()

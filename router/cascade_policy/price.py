@@ -111,6 +111,7 @@ def price(
     tpot_target_ms: float,
     cached: int = 0,
     elsewhere: float = math.inf,
+    fits: bool | None = None,
 ) -> float:
     """Price, in ms, of a new sequence of `length` tokens that will emit `remaining` more.
 
@@ -118,9 +119,10 @@ def price(
     of what the instance does not hold (`cached` tokens are held), d the cost of the sequence to
     each step, phi the stretch of prefill by decodes, and s the scale of `wait_ms`. `elsewhere` is
     the price of decoding on another instance, the move there included: what the sequence will
-    choose after its prompt when that is cheaper. Infinite when it does not fit.
+    choose after its prompt when that is cheaper. Infinite when it does not fit: by `fits` where
+    the instance knows its memory better than its load tells.
     """
-    if not has_room(load, model, length):
+    if not (has_room(load, model, length) if fits is None else fits):
         return math.inf
     work = model.prefill_ms(length, min(cached, length))
     stretch = model.stretch(decode_ms(load, model))

@@ -145,7 +145,8 @@ def _cheapest(
     target, handoff = stage_map.tpot_target_ms, stage_map.handoff
 
     def cost(candidate: Candidate) -> float:
-        if not has_room(candidate.load, model, length):
+        fits = candidate.fits
+        if not (has_room(candidate.load, model, length) if fits is None else fits):
             return math.inf
         running = running_price(candidate.load, model, length, remaining, target)
         running *= handicap(candidate.stage, stage, bias)

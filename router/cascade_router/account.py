@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cascade_policy.stage_map import RECOMPUTE
 from cascade_router.metrics import HandoverOutcome, Metrics, Outcome, RescueOutcome
 
 
@@ -11,6 +12,7 @@ class _Change:
 
     left_at: float
     rescue: bool
+    transport: str = RECOMPUTE
 
 
 class RequestAccount:
@@ -25,8 +27,8 @@ class RequestAccount:
         self._decoded_to: int | None = None
         self._change: _Change | None = None
         self._closed = False
-        self.stage: int | None = None
-        """The stage at which the request entered."""
+        self.cached: int | None = None
+        """Tokens of the prompt that the first engine held, once it has said so."""
         metrics.request_started()
 
     def first_tokens(self, now: float, tokens: int) -> None:
@@ -51,9 +53,9 @@ class RequestAccount:
             self._metrics.decoded(start, end)
             self._decoded_to = end
 
-    def handed_over(self) -> None:
+    def handed_over(self, transport: str) -> None:
         """The sequence left its instance for another one."""
-        self._change = _Change(self._last_at, rescue=False)
+        self._change = _Change(self._last_at, rescue=False, transport=transport)
 
     def rescue_begun(self) -> None:
         """The sequence goes on elsewhere because its instance was lost."""
@@ -69,15 +71,18 @@ class RequestAccount:
         change, self._change = self._change, None
         if change is None or change.rescue:
             return False
-        self._metrics.handover(outcome)
+        self._metrics.handover(outcome, change.transport)
         return True
 
-    def overtaken(self) -> None:
-        """The request ended while a hand-over was being prepared."""
-        self._metrics.handover(HandoverOutcome.CANCELLED)
-
-    def close(self, outcome: Outcome, prompt_tokens: int | None, tokens: int, now: float) -> None:
-        """The request ended. Harmless when called again."""
+    def close(
+        self,
+        outcome: Outcome,
+        prompt_tokens: int | None,
+        tokens: int,
+        now: float,
+        stage: int | None = None,
+    ) -> None:
+        """The request ended, which had entered at `stage`. Harmless when called again."""
         if self._closed:
             return
         self._closed = True
@@ -89,7 +94,7 @@ class RequestAccount:
             outcome,
             prompt_tokens,
             None if prompt_tokens is None else prompt_tokens + tokens,
-            self.stage,
+            stage,
             None if first is None else first - self._started_at,
             None if first is None or after < 1 else (self._last_at - first) / after,
             now - self._started_at,
@@ -102,5 +107,5 @@ class RequestAccount:
         if change.rescue:
             self._metrics.rescued(RescueOutcome.COMPLETED)
         else:
-            self._metrics.handover(HandoverOutcome.COMPLETED)
-            self._metrics.handover_gap(now - change.left_at)
+            self._metrics.handover(HandoverOutcome.COMPLETED, change.transport)
+            self._metrics.handover_gap(now - change.left_at, change.transport)

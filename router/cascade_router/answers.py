@@ -26,8 +26,12 @@ class Answer(Protocol):
     """Whether the answer has ended as it should."""
     cut: bool
     """Whether the place to leave the leg is reached."""
-    lost: str | None
-    """Why the engine gave the answer up, if it said so."""
+    noteworthy: bool
+    """Whether anything besides tokens has happened: cut, lost, or text waits for a seam."""
+
+    @property
+    def lost(self) -> str | None:
+        """Why the engine gave the answer up, if it said so."""
 
     @property
     def joinable(self) -> bool:
@@ -54,6 +58,7 @@ class WholeAnswer:
     """One JSON body. It passes untouched; its end is searched for the usage."""
 
     cut = False
+    noteworthy = False
     lost: str | None = None
     joinable = False
     resumable = False
@@ -88,6 +93,7 @@ class PinnedStream:
     """Events that pass untouched. Tokens are counted by their events, corrected by the usage."""
 
     cut = False
+    noteworthy = False
     lost: str | None = None
     joinable = False
     resumable = False

@@ -11,6 +11,7 @@ from cascade_policy import names
 ENV_LOG_LEVEL: Final = "CASCADE_LOG_LEVEL"
 ENV_DRAIN_SECONDS: Final = "CASCADE_DRAIN_SECONDS"
 ENV_KUBECONFIG: Final = "KUBECONFIG"
+ENV_MAX_PREFIX_TOKENS: Final = "CASCADE_MAX_PREFIX_TOKENS"
 ENV_VIEW_FILE: Final = "CASCADE_VIEW_FILE"
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -44,6 +45,9 @@ class Config:
     """Longest time between SIGTERM and exit; the pod's grace period should be longer."""
     kubeconfig: str | None = None
     """Path of a kubeconfig; without it, the pod's own service account is used."""
+    max_prefix_tokens: int | None = None
+    """Most tokens that the index of prefixes remembers; 0 switches it off, None is what the
+    engine's KV cache holds."""
     view_file: Path | None = None
     """Members and stage map from a file instead of the Kubernetes API, see `view_file`."""
 
@@ -73,6 +77,7 @@ class Config:
             log_level=_log_level(env),
             drain_seconds=_drain_seconds(env),
             kubeconfig=env.get(ENV_KUBECONFIG) or None,
+            max_prefix_tokens=_whole(env, ENV_MAX_PREFIX_TOKENS),
             view_file=Path(env[ENV_VIEW_FILE]) if env.get(ENV_VIEW_FILE) else None,
         )
 
@@ -132,3 +137,12 @@ def _drain_seconds(env: Mapping[str, str]) -> float:
     if not 0 <= seconds <= 86_400:
         raise InvalidConfig(f"{ENV_DRAIN_SECONDS} must be seconds from 0 to 86400, not {text!r}")
     return seconds
+
+
+def _whole(env: Mapping[str, str], name: str) -> int | None:
+    text = env.get(name)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidConfig(f"{name} must be a whole number from 0, not {text!r}")
+    return int(text)

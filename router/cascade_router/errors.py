@@ -7,6 +7,7 @@ INVALID_REQUEST: Final = "invalid_request_error"
 NOT_FOUND: Final = "not_found_error"
 UNAVAILABLE: Final = "service_unavailable_error"
 UPSTREAM: Final = "upstream_error"
+OVERLOADED: Final = "overloaded_error"
 FORBIDDEN: Final = "permission_error"
 
 

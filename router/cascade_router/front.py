@@ -2,26 +2,25 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
-from cascade_policy.accounting import CHAT_PATH, COMPLETIONS_PATH
 from cascade_policy.names import HEADER_HOP
-from cascade_router import hop_side
 from cascade_router.account import RequestAccount
-from cascade_router.calls import fetch
+from cascade_router.channel import handshake, target_end
 from cascade_router.errors import FORBIDDEN, INVALID_REQUEST, NOT_FOUND, UNAVAILABLE, RequestError
-from cascade_router.http1 import JSON, Request, request_bytes
+from cascade_router.hop import HopKeyError, KeyFile, verify
+from cascade_router.http1 import JSON, Request
+from cascade_router.line import Unreachable
 from cascade_router.metrics import CONTENT_TYPE, Outcome
-from cascade_router.peers import BID_PATH
+from cascade_router.paths import GENERATION_PATHS
 from cascade_router.request import parse
 from cascade_router.server import ClientConnection, Exchange
 from cascade_router.session import Session
 from cascade_router.tools import Tools
-from cascade_router.upstream import Unreachable
 
 MODELS_PATH = "/v1/models"
 MODELS_SECONDS = 5.0
-GENERATION_PATHS = frozenset({COMPLETIONS_PATH, CHAT_PATH})
 
 _log = logging.getLogger(__name__)
 
@@ -29,8 +28,9 @@ _log = logging.getLogger(__name__)
 class Front:
     """Answers requests. `draining` closes the door: nothing new is begun."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, door: "Door") -> None:
         self._tools = tools
+        self._door = door
         self.draining = False
         self.closed = False
         """Set some time after `draining`, when nobody should send requests here any more."""
@@ -51,9 +51,12 @@ class Front:
 
     def handle(self, client: ClientConnection, request: Request) -> Exchange | None:
         """Answer one request, now or by the exchange that is handed back."""
-        hop = request.headers.get(HEADER_HOP)
-        if hop is not None:
-            return self._hop(client, request, hop)
+        if request.path == handshake.PATH:
+            self._channel(client, request)
+            return None
+        if "upgrade" in request.headers:
+            client.refuse(400, "protocol upgrades are not supported")
+            return None
         if request.path in GENERATION_PATHS:
             return self._generate(client, request)
         get = self._gets.get(request.path)
@@ -65,16 +68,17 @@ class Front:
             return None
         return get(client)
 
-    def _hop(self, client: ClientConnection, request: Request, hop: str) -> Exchange | None:
-        tools = self._tools
-        if not tools.peers.trusts(hop, request.path):
-            _log.warning("a request for %s came with a hop header that is not ours", request.path)
+    def _channel(self, client: ClientConnection, request: Request) -> None:
+        """Another sidecar asks for a channel."""
+        hop, door = request.headers.get(HEADER_HOP, ""), self._door
+        if not door.trusts(hop, request.path):
+            _log.warning("a request for a channel came with a hop header that is not ours")
             client.error(RequestError(403, FORBIDDEN, "the hop header is not valid"))
-            return None
-        if request.path == BID_PATH:
-            hop_side.bid(client, tools.own, self.draining)
-            return None
-        return hop_side.accept(client, request, tools.own, tools.pool, tools.loop)
+        elif not handshake.wants_channel(request.headers):
+            client.error(RequestError(400, INVALID_REQUEST, "this path is for channels"))
+        else:
+            headers, protocol = door.accept(hop)
+            client.switch(headers, protocol)
 
     def _generate(self, client: ClientConnection, request: Request) -> Exchange | None:
         if request.method != "POST":
@@ -127,6 +131,34 @@ class Front:
         return _Models(client, self._tools)
 
 
+class Door:
+    """Where other sidecars come in."""
+
+    def __init__(
+        self,
+        keys: KeyFile,
+        service: target_end.Service,
+        channels: target_end.TargetChannels,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._keys = keys
+        self._service = service
+        self._channels = channels
+        self._loop = loop
+
+    def trusts(self, hop: str, path: str) -> bool:
+        """Whether a hop header was made by a sidecar of this service for `path`."""
+        try:
+            keys = self._keys.keys(self._loop.time())
+        except HopKeyError:
+            return False
+        return verify(keys, hop, path, time.time())
+
+    def accept(self, hop: str) -> tuple[list[tuple[str, str]], Callable[[], asyncio.Protocol]]:
+        """The answer to a front that is trusted, and the protocol that takes over."""
+        return target_end.accept(hop, self._keys, self._service, self._channels, self._loop)
+
+
 class _Models:
     """The engine's own list of models."""
 
@@ -136,18 +168,15 @@ class _Models:
         self._task: asyncio.Task[None] = tools.loop.create_task(self._run())
 
     async def _run(self) -> None:
-        own = self._tools.own
-        request = request_bytes("GET", MODELS_PATH, own.address, (), b"")
         try:
-            status, headers, body = await fetch(
-                self._tools.pool, own.address, request, MODELS_SECONDS
-            )
+            answer = await self._tools.own.get(MODELS_PATH, MODELS_SECONDS)
         except Unreachable as error:
             self._client.error(
                 RequestError(503, UNAVAILABLE, f"the engine is away: {error}", retry_after=1)
             )
             return
-        self._client.respond(status, body, kind=headers.get("content-type", JSON))
+        kind = answer.headers.get("content-type", JSON)
+        self._client.respond(answer.status, answer.body, kind=kind)
 
     def client_gone(self) -> None:
         self._task.cancel()

@@ -4,17 +4,19 @@ The review itself is a pure decision of the policy on kept load; this module gat
 before and confirms the chosen target with a fresh bid.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cascade_policy.arrival import Question
 from cascade_policy.candidates import Candidate
 from cascade_policy.load import IDLE
+from cascade_policy.offer import Offer, has_memory
 from cascade_policy.price import expected_remaining
 from cascade_policy.review import Verdict, review
 from cascade_policy.stage_map import Boundaries, StageMap
 from cascade_router import limits
 from cascade_router.dispatch import Dispatcher, Placement
 from cascade_router.membership import Member
-from cascade_router.peers import Dispatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +26,17 @@ class Growth:
     member: Member
     length: int
     limit: int
+    sequence: str = ""
     without: frozenset[str] = frozenset()
     """Addresses that have failed this sequence before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a sequence should go, and what was offered there."""
+
+    placement: Placement
+    offer: Offer
 
 
 def first_review(stage_map: StageMap, stage: int, length: int) -> int | None:
@@ -51,7 +62,7 @@ class Mover:
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
 
-    async def target(self, growth: Growth) -> Placement | None:
+    async def target(self, growth: Growth) -> Target | None:
         """Where the sequence should go, or None when it should stay."""
         stage_map = self._dispatcher.view.stage_map
         if stage_map is None:
@@ -61,30 +72,47 @@ class Mover:
         members = self._dispatcher.candidates(stage, stage_map, without, in_need=False)
         if not members:
             return None
-        verdict = await self._verdict(growth, members, stage_map, limits.REVIEW_AGE_SECONDS)
+        kept = await self._offers(growth, members, limits.REVIEW_AGE_SECONDS)
+        verdict = self._verdict(growth, members, kept, stage_map)
         if not verdict.move:
             return None
         chosen = [member for member in members if member.address == verdict.target]
-        verdict = await self._verdict(growth, chosen, stage_map, 0.0)
-        return self._placement(growth, chosen[0], stage_map) if verdict.move else None
+        fresh = await self._offers(growth, chosen, 0.0)
+        verdict = self._verdict(growth, chosen, fresh, stage_map)
+        if not verdict.move:
+            return None
+        remaining = expected_remaining(stage_map, growth.length, growth.limit)
+        return Target(Placement(chosen[0], remaining), fresh[chosen[0].address])
 
-    async def _verdict(
-        self, growth: Growth, members: list[Member], stage_map: StageMap, age: float
+    async def _offers(self, growth: Growth, members: list[Member], age: float) -> dict[str, Offer]:
+        question = Question(growth.length, sequence=growth.sequence)
+        return await self._dispatcher.offers.ask([*members, growth.member], question, age=age)
+
+    def _verdict(
+        self,
+        growth: Growth,
+        members: list[Member],
+        offers: Mapping[str, Offer],
+        stage_map: StageMap,
     ) -> Verdict:
-        loads = await self._dispatcher.loads([*members, growth.member], age=age)
-        here = loads.get(growth.member.address, IDLE.plus(growth.length))
+        here = offers.get(growth.member.address, Offer(IDLE.plus(growth.length)))
         return review(
             growth.length,
             expected_remaining(stage_map, growth.length, growth.limit),
-            Candidate(growth.member.address, self._dispatcher.current(growth.member).stage, here),
+            Candidate(
+                growth.member.address, self._dispatcher.current(growth.member).stage, here.load
+            ),
             [
-                Candidate(member.address, member.stage, loads[member.address])
+                self._candidate(growth, member, offers[member.address], stage_map)
                 for member in members
-                if member.address in loads
+                if member.address in offers
             ],
             stage_map,
         )
 
-    def _placement(self, growth: Growth, member: Member, stage_map: StageMap) -> Placement:
-        remaining = expected_remaining(stage_map, growth.length, growth.limit)
-        return Placement(member, Dispatch(growth.length, remaining, None))
+    def _candidate(
+        self, growth: Growth, member: Member, offer: Offer, stage_map: StageMap
+    ) -> Candidate:
+        growing, most = stage_map.handoff.slice_tokens, stage_map.engine.max_sequences
+        fits = has_memory(offer, growth.length, growing, most)
+        return Candidate(member.address, member.stage, offer.load, offer.cached, fits)

@@ -57,6 +57,11 @@ def verify(keys: Iterable[bytes], value: str, path: str, wall: float) -> bool:
     return good
 
 
+def nonce_of(value: str) -> str:
+    """The sender's nonce in a header that was verified."""
+    return value.split(".")[2]
+
+
 def _signature(key: bytes, path: str, stamp: str, nonce: str) -> str:
     # No part may contain the separator, except the path, which comes last.
     message = f"{VERSION}\n{stamp}\n{nonce}\n{path}".encode()

@@ -1,51 +1,132 @@
 """The target's side of a hop: what another sidecar sends is passed to this pod's engine.
 
-Bytes go through unchanged, token ids included: only the front reads them. This side keeps the book
+Bodies go through unchanged, token ids included: only the front reads them. This side keeps the book
 of the engine's load, and counts the tokens that pass for it.
 """
 
 import asyncio
-import json
+import logging
+from collections.abc import Mapping
+from typing import Final
 
-from cascade_policy.accounting import CHAT_PATH, COMPLETIONS_PATH
-from cascade_policy.load import Booking
+from cascade_policy.arrival import Arrival, Purpose
+from cascade_policy.instance_book import Stay
 from cascade_router import limits, sse
+from cascade_router.announce import (
+    InvalidAnnouncement,
+    read_arrival,
+    read_question,
+    write_offer,
+)
 from cascade_router.calls import Call
-from cascade_router.errors import UNAVAILABLE, UPSTREAM, RequestError
-from cascade_router.http1 import Request, request_bytes
+from cascade_router.channel.frames import InvalidFrame
+from cascade_router.channel.target_end import TargetChannel
+from cascade_router.errors import NOT_FOUND, UNAVAILABLE, UPSTREAM, RequestError
+from cascade_router.http1 import JSON, request_bytes
+from cascade_router.line import Unreachable
 from cascade_router.own_engine import OwnEngine
-from cascade_router.peers import HEADER_DISPATCH, HEADER_REBID, Dispatch
+from cascade_router.paths import ENGINE_PATHS
 from cascade_router.pool import Pool
-from cascade_router.server import ClientConnection
-from cascade_router.upstream import Unreachable
 
-GENERATION_PATHS = frozenset({COMPLETIONS_PATH, CHAT_PATH})
-HOP_PATHS = GENERATION_PATHS | {"/tokenize", "/detokenize"}
+HEADER_REFUSED: Final = "x-cascade-refused"
+"""On a refusal: why, a RefusalReason; the body is an offer then."""
+REFUSED: Final = 409
+_TAIL_BYTES: Final = 2048
+
+_log = logging.getLogger(__name__)
+
+
+class HopSide:
+    """What this sidecar does for the fronts of other pods."""
+
+    def __init__(self, own: OwnEngine, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+        self._own = own
+        self._pool = pool
+        self._loop = loop
+        self.draining = False
+
+    def bid(self, question: bytes) -> bytes:
+        """An offer; empty when this instance takes no new sequences."""
+        if self.draining or not self._own.healthy:
+            return b""
+        try:
+            asked = read_question(question)
+        except InvalidAnnouncement as error:
+            _log.warning("a front sent %s", error)
+            return b""
+        return write_offer(self._own.offer(asked))
+
+    def accept(
+        self, channel: TargetChannel, number: int, announcement: bytes, body: bytes
+    ) -> "HopRelay | None":
+        """Pass a request to the engine, or say why not."""
+        try:
+            arrival, path, headers = read_arrival(announcement)
+        except InvalidAnnouncement as error:
+            raise InvalidFrame(str(error)) from None
+        if path not in ENGINE_PATHS:
+            unknown = RequestError(404, NOT_FOUND, f"{path} is not served to peers")
+            channel.answer(number, unknown.status, {"content-type": JSON}, unknown.body())
+            return None
+        if self.draining and arrival.purpose is not Purpose.CONTROL:
+            leaving = RequestError(
+                503, UNAVAILABLE, "this instance is leaving", retry_after=limits.RETRY_AFTER_SECONDS
+            )
+            headers = {"content-type": JSON, **dict(leaving.headers())}
+            channel.answer(number, leaving.status, headers, leaving.body())
+            return None
+        refused = self._own.refusal(arrival)
+        if refused is not None:
+            headers = {"content-type": JSON, HEADER_REFUSED: refused.value}
+            channel.answer(number, REFUSED, headers, write_offer(self._own.offer_to(arrival)))
+            return None
+        return HopRelay(channel, number, self, arrival, path, headers, body)
+
+    def call(self, path: str, headers: Mapping[str, str], body: bytes, sink: "HopRelay") -> Call:
+        """A line to the engine."""
+        data = request_bytes("POST", path, self._own.address, headers.items(), body)
+        return Call(self._pool, data, sink)
+
+    def enter(self, arrival: Arrival) -> Stay | None:
+        """Book an arrival that generates."""
+        return None if arrival.purpose is Purpose.CONTROL else self._own.enter(arrival)
+
+    def engine_lost(self) -> None:
+        """A call to the engine broke."""
+        self._own.suspect()
+
+    @property
+    def now(self) -> float:
+        """Seconds of the loop's clock."""
+        return self._loop.time()
 
 
 class HopRelay:
     """One request of another sidecar, relayed to the engine."""
 
+    __slots__ = ("_before", "_blind", "_booking", "_call", "_channel", "_last", "_number",
+                 "_seen_token", "_side", "_stay", "_task")  # fmt: skip
+
     def __init__(
         self,
-        front: ClientConnection,
-        request: Request,
-        own: OwnEngine,
-        pool: Pool,
-        loop: asyncio.AbstractEventLoop,
+        channel: TargetChannel,
+        number: int,
+        side: HopSide,
+        arrival: Arrival,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
     ) -> None:
-        self._front = front
-        self._own = own
-        self._loop = loop
-        self._started = False
+        self._channel = channel
+        self._number = number
+        self._side = side
+        self._stay = side.enter(arrival)
+        self._booking = None if self._stay is None else self._stay.booking
+        self._blind = self._stay is None or arrival.blind
         self._seen_token = False
-        self._booking: Booking | None = None
-        if request.path in GENERATION_PATHS:
-            dispatch = Dispatch.parse(request.headers.get(HEADER_DISPATCH, ""))
-            self._booking = own.book(dispatch.length)
-        data = request_bytes("POST", request.path, own.address, (), request.body)
-        self._call = Call(pool, own.address, data, self)
-        self._task = loop.create_task(self._send())
+        self._before = self._last = b""
+        self._call = side.call(path, headers, body, self)
+        self._task = asyncio.get_running_loop().create_task(self._send())
 
     async def _send(self) -> None:
         try:
@@ -53,93 +134,55 @@ class HopRelay:
         except Unreachable as error:
             self.lost(str(error))
             return
-        if self._front.slow:
+        if self._channel.slow:
             self._call.pause()
 
     # The engine's answer ---------------------------------------------------------------------
 
     def head(self, status: int, headers: dict[str, str]) -> None:
-        if self._booking is not None and not headers.get("content-type", "").startswith(
-            "text/event-stream"
-        ):
-            self._booking.first_token(self._loop.time())
-        self._started = status > 0
+        self._channel.head(self._number, status, headers)
 
-    def data(self, raw: bytes, body: bytes) -> None:
-        self._front.raw(raw)
+    def body(self, data: bytes) -> None:
+        self._channel.body(self._number, data)
+        self._before, self._last = self._last, data
         booking = self._booking
-        if booking is not None and body:
-            tokens = sse.count_tokens(body)
-            if tokens:
-                if not self._seen_token:
-                    self._seen_token = True
-                    booking.first_token(self._loop.time())
-                booking.token(tokens)
+        if booking is None or self._blind:
+            return
+        tokens = sse.count_tokens(data)
+        if tokens:
+            booking.grown += tokens
+            if not self._seen_token:
+                self._seen_token = True
+                booking.first_token(self._side.now)
 
-    def end(self, keep_alive: bool) -> None:
+    def end(self) -> None:
+        if self._stay is not None:
+            cached = sse.cached_tokens_of((self._before + self._last)[-_TAIL_BYTES:])
+            if cached is not None:
+                self._stay.computed(cached)
         self._release()
-        self._front.raw_end(keep_alive)
+        self._channel.end(self._number)
 
     def lost(self, reason: str) -> None:
-        self._own.suspect()
+        self._side.engine_lost()
         self._release()
-        if self._started:
-            self._front.abort()
-        else:
-            self._front.error(RequestError(502, UPSTREAM, f"the engine was lost: {reason}"))
+        error = RequestError(502, UPSTREAM, f"the engine was lost: {reason}")
+        self._channel.lost(self._number, error.message)
 
     # The front -------------------------------------------------------------------------------
 
-    def client_gone(self) -> None:
+    def front_gone(self) -> None:
         """The front left: the engine stops at once."""
         self._task.cancel()
         self._call.abort()
         self._release()
 
-    def client_slow(self) -> None:
+    def pause(self) -> None:
         self._call.pause()
 
-    def client_ready(self) -> None:
+    def resume(self) -> None:
         self._call.resume()
 
     def _release(self) -> None:
-        if self._booking is not None:
-            self._booking.finish(self._loop.time())
-
-
-def accept(
-    front: ClientConnection,
-    request: Request,
-    own: OwnEngine,
-    pool: Pool,
-    loop: asyncio.AbstractEventLoop,
-) -> HopRelay | None:
-    """Take a hop, or answer that it is not wanted."""
-    if request.path not in HOP_PATHS or request.method != "POST":
-        front.error(RequestError(404, UNAVAILABLE, f"{request.path} is not served to peers"))
-        return None
-    dispatch = Dispatch.parse(request.headers.get(HEADER_DISPATCH, ""))
-    bid = dispatch.bid
-    if bid is not None and own.has_risen(bid, dispatch.length, dispatch.remaining):
-        front.respond(409, _bid_again(), [(HEADER_REBID, "1")])
-        return None
-    return HopRelay(front, request, own, pool, loop)
-
-
-def bid(front: ClientConnection, own: OwnEngine, draining: bool) -> None:
-    """Answer a question for this instance's load."""
-    if draining or not own.healthy:
-        front.error(
-            RequestError(
-                503,
-                UNAVAILABLE,
-                "this instance takes no new sequences",
-                retry_after=limits.RETRY_AFTER_SECONDS,
-            )
-        )
-        return
-    front.respond(200, own.bid())
-
-
-def _bid_again() -> bytes:
-    return json.dumps({"error": {"message": "the price has risen; bid again"}}).encode()
+        if self._stay is not None:
+            self._stay.leave(self._side.now)

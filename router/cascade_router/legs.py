@@ -8,13 +8,16 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Protocol
 
-from cascade_policy.load import Booking
-from cascade_router import limits
+from cascade_policy.instance_book import Stay
+from cascade_router import limits, sse
 from cascade_router.answers import Answer
-from cascade_router.calls import Call
 from cascade_router.dispatch import Placement
+from cascade_router.line import Line
 from cascade_router.server import ClientConnection
 from cascade_router.sse import EventTooLarge
+
+_NEVER = float("inf")
+_TAIL_BYTES = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,14 @@ class Refused:
     body: bytes
 
 
-Report = Ended | Cut | Due | Joinable | Lost | Refused
+@dataclass(frozen=True, slots=True)
+class Warmed:
+    """The target of a hand-over has computed the sequence, or declined to; the leg goes on."""
+
+    problem: str | None = None
+
+
+Report = Ended | Cut | Due | Joinable | Lost | Refused | Warmed
 
 
 class Listener(Protocol):
@@ -67,9 +77,39 @@ class Listener(Protocol):
     def first_tokens(self, now: float) -> None:
         """The first tokens of the leg came."""
 
+    def computed(self, cached_tokens: int) -> None:
+        """The engine says how many tokens of the prompt it held."""
+
 
 class Leg:
     """Relays one instance's answer to the client."""
+
+    __slots__ = (
+        "_active_at",
+        "_answer",
+        "_booking",
+        "_client",
+        "_ended",
+        "_error",
+        "_feed",
+        "_headers",
+        "_line",
+        "_listener",
+        "_look_at",
+        "_loop",
+        "_reports",
+        "_review_at",
+        "_started_with",
+        "_status",
+        "_stay",
+        "_tail",
+        "_tail_seen",
+        "_waiter",
+        "_write",
+        "has_tokens",
+        "last_at",
+        "placement",
+    )
 
     def __init__(
         self,
@@ -77,38 +117,47 @@ class Leg:
         answer: Answer,
         client: ClientConnection,
         listener: Listener,
-        booking: Booking | None,
+        stay: Stay | None,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.placement = placement
-        self.review_at: float = float("inf")
-        """Tokens of the answer at which a review is due."""
         self.has_tokens = False
         self.last_at: float | None = None
-        """When the last tokens came, by the loop's clock."""
+        """When the last tokens came, by the loop's clock; known when the leg is over."""
         self._answer = answer
+        self._feed = answer.feed
         self._client = client
+        self._write = client.body
         self._listener = listener
-        self._booking = booking
+        self._stay = stay
+        self._booking = None if stay is None else stay.booking
         self._loop = loop
-        self._call: Call | None = None
+        self._line: Line | None = None
         self._reports: deque[Report] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._status = 0
         self._headers: dict[str, str] = {}
         self._error = b""
+        # The newest read: its end tells of the cache, and that it is another one, of life.
+        self._tail = self._tail_seen = b""
         self._ended: str | None = None
+        self._started_with = answer.tokens
+        self._review_at = _NEVER
+        # The number of tokens at which something has to be done: at the first one, at reviews.
+        self._look_at: float = answer.tokens + 1
+        self._active_at = loop.time()
 
-    async def send(self, call: Call) -> None:
+    async def send(self, line: Line) -> None:
         """Start. Raises Unreachable; the leg is closed then."""
-        self._call = call
+        self._line = line
+        self._active_at = self._loop.time()
         try:
-            await call.send()
+            await line.send()
         except BaseException:
             self.close()
             raise
         if self._client.slow:
-            call.pause()
+            line.pause()
 
     async def report(self) -> Report:
         """The next thing that happens."""
@@ -117,73 +166,96 @@ class Leg:
             await self._waiter
         return self._reports.popleft()
 
+    def tell(self, report: Report) -> None:
+        """Something happened to this leg elsewhere."""
+        self._reports.append(report)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def review_at(self, tokens: float) -> None:
+        """When the answer has so many tokens, a review is due."""
+        self._review_at = tokens
+        if self.has_tokens:
+            self._look_at = tokens
+
     def close(self) -> None:
         """Stop: the engine ends its work at once. Harmless when it is over."""
-        if self._call is not None:
-            self._call.abort()
+        if self._line is not None:
+            self._line.abort()
         self._release()
 
     def pause(self) -> None:
         """Take no more from the instance for now."""
-        if self._call is not None:
-            self._call.pause()
+        if self._line is not None:
+            self._line.pause()
 
     def resume(self) -> None:
-        """Go on."""
-        if self._call is not None and not self._answer_waits():
-            self._call.resume()
+        """Go on; silence counts from here."""
+        self._active_at = self._loop.time()
+        if self._line is not None and not self._answer.joinable:
+            self._line.resume()
 
-    def joined(self, out: bytes, tokens: int) -> None:
-        """The seam was joined; `out` is what the client gets for it, `tokens` what it holds."""
-        if tokens > 0:
-            self._count(tokens)
-        self._emit(out)
+    def joined(self, out: bytes) -> None:
+        """The seam was joined; `out` is what the client gets for it."""
+        if out:
+            self._write(out)
+        self._look()
         if self._ended is not None:
             self._end(self._ended)
         elif not self._client.slow:
             self.resume()
 
     def check_silence(self, now: float, before_first: float, between: float) -> None:
-        """Give the instance up if nothing came for too long (seconds)."""
-        call = self._call
-        if call is None or call.over or self._client.slow:
+        """Give the instance up if nothing came for too long (seconds). Looks once a second, and so
+        knows to a second when something came last."""
+        line = self._line
+        if line is None or line.over or self._client.slow:
             return
+        if self._tail is not self._tail_seen:
+            self._tail_seen = self._tail
+            self._active_at = now
         limit = between if self.has_tokens else before_first
-        if now - call.seen_at > limit:
+        if now - self._active_at > limit:
             self._fail(f"nothing came for {limit:.0f} s")
 
-    # Sink of the call ------------------------------------------------------------------------
+    # Sink of the line ------------------------------------------------------------------------
 
     def head(self, status: int, headers: dict[str, str]) -> None:
         self._status, self._headers = status, headers
         if status == 200:
             self._listener.opened(headers)
+        else:
+            self._feed = self._keep_error
 
-    def data(self, raw: bytes, body: bytes) -> None:  # noqa: ARG002
-        if self._status != 200:
-            if len(self._error) < limits.MAX_ERROR_BYTES:
-                self._error += body
-            return
-        if not body:
-            return
+    def body(self, data: bytes) -> None:
+        """One read of the answer: this runs for every token of every stream."""
         answer = self._answer
-        before = answer.tokens
         try:
-            out = answer.feed(body)
+            out = self._feed(data)
         except EventTooLarge:
             self._fail("an event is larger than allowed", is_instance_at_fault=False)
             return
-        came = answer.tokens - before
-        if came > 0:
-            self._count(came)
-        self._emit(out)
+        if out:
+            self._write(out)
+        if answer.tokens >= self._look_at or answer.noteworthy:
+            self._look()
+        elif self._booking is not None:
+            self._booking.grown = answer.tokens - self._started_with
+        self._tail = data
 
-    def end(self, keep_alive: bool) -> None:  # noqa: ARG002
-        self._release()
+    def end(self) -> None:
+        answer = self._answer
         if self._status != 200:
-            self._put(Refused(self._status, self._headers, self._error))
+            self._release()
+            self.tell(Refused(self._status, self._headers, self._error))
             return
-        self._client.body(self._answer.close())
+        cached = sse.cached_tokens_of(self._tail[-_TAIL_BYTES:])
+        if cached is not None:
+            self._listener.computed(cached)
+            if self._stay is not None:
+                self._stay.computed(cached)
+        self._write(answer.close())
+        self._release()
         self._end("the answer ended too early")
 
     def lost(self, reason: str) -> None:
@@ -192,52 +264,53 @@ class Leg:
 
     # Inner life ------------------------------------------------------------------------------
 
-    def _end(self, reason: str) -> None:
-        """Nothing more comes, for `reason`; what is held for a seam is still to be looked at."""
-        if self._answer_waits():
-            self._ended = reason
-        else:
-            self._put(Ended() if self._answer.complete else Lost(reason))
-
-    def _count(self, tokens: int) -> None:
-        self.last_at = now = self._loop.time()
-        booking = self._booking
-        if not self.has_tokens:
-            if booking is not None:
-                booking.first_token(now)
-            self._listener.first_tokens(now)
-            self.has_tokens = True
-        if booking is not None:
-            booking.token(tokens)
-
-    def _emit(self, out: bytes) -> None:
+    def _look(self) -> None:
+        """Tokens have come to a number that was waited for, or something else has happened."""
         answer = self._answer
-        if out:
-            self._client.body(out)
+        if self._booking is not None:
+            self._booking.grown = answer.tokens - self._started_with
+        if not self.has_tokens and answer.tokens > self._started_with:
+            self._first_tokens()
         if answer.cut:
             self.close()
-            self._put(Cut())
+            self.tell(Cut())
         elif answer.lost is not None:
             self._fail(answer.lost)
-        elif answer.tokens >= self.review_at:
-            self.review_at = float("inf")
-            self._put(Due())
-        elif not out and self._answer_waits():
+        elif answer.joinable:
             self.pause()
-            self._put(Joinable())
+            self.tell(Joinable())
+        elif answer.tokens >= self._look_at:
+            self._look_at = _NEVER
+            self.tell(Due())
 
-    def _answer_waits(self) -> bool:
-        return self._answer.joinable
+    def _keep_error(self, data: bytes) -> bytes:
+        """The body of an answer that is an error, and not for the client."""
+        if len(self._error) < limits.MAX_ERROR_BYTES:
+            self._error += data
+        return b""
+
+    def _first_tokens(self) -> None:
+        now = self._loop.time()
+        self._look_at = self._review_at
+        if self._booking is not None:
+            self._booking.first_token(now)
+        self.has_tokens = True
+        self._listener.first_tokens(now)
+
+    def _end(self, reason: str) -> None:
+        """Nothing more comes, for `reason`; what is held for a seam is still to be looked at."""
+        if self._answer.joinable:
+            self._ended = reason
+        else:
+            self.tell(Ended() if self._answer.complete else Lost(reason))
 
     def _fail(self, reason: str, *, is_instance_at_fault: bool = True) -> None:
         self.close()
-        self._put(Lost(reason, is_instance_at_fault))
+        self.tell(Lost(reason, is_instance_at_fault))
 
     def _release(self) -> None:
-        if self._booking is not None:
-            self._booking.finish(self._loop.time())
-
-    def _put(self, report: Report) -> None:
-        self._reports.append(report)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        now = self._loop.time()
+        if self.has_tokens and self.last_at is None:
+            self.last_at = now
+        if self._stay is not None:
+            self._stay.leave(now)

@@ -34,13 +34,27 @@ CLIENT_STALL_SECONDS: Final = 300.0
 CONNECT_SECONDS: Final = 2.0
 ENGINE_REUSE_SECONDS: Final = 3.0
 """vLLM closes idle connections after 5 s and does not say so."""
-PEER_REUSE_SECONDS: Final = 30.0
+CHANNEL_PING_SECONDS: Final = 2.0
+"""Quiet on a channel after which its target is asked whether it is there."""
+CHANNEL_SILENCE_SECONDS: Final = 10.0
+"""A target that says nothing for so long, asked or not, is lost with all its streams."""
+CHANNEL_IDLE_SECONDS: Final = 120.0
+"""An unused channel is closed: in a pool of thousands, a front would keep one to each target."""
+MAX_FRAME_BYTES: Final = MAX_BODY_BYTES + 1024 * 1024
+"""A whole request: its body, and what announces it."""
+CHANNEL_HIGH_BYTES: Final = 1024 * 1024
+"""Bytes that wait for a front before the engine's answers for it are read no further."""
 USER_TIMEOUT_MS: Final = 10_000
 """TCP_USER_TIMEOUT towards peers: a node that is gone is noticed although nothing is refused."""
 SWEEP_SECONDS: Final = 1.0
 """One timer looks after all timeouts: no timer per connection or event."""
 
 RETRY_AFTER_SECONDS: Final = 1
+MAX_WAITING: Final = 1024
+"""Requests that wait at one front because no instance has room."""
+MAX_WAITING_BYTES: Final = 64 * 1024 * 1024
+"""What their bodies may take."""
+MAX_WAIT_SECONDS: Final = 120.0
 MAX_GREETED: Final = 64
 """Instances that are asked for their load as soon as they are seen."""
 RESCUES: Final = 3
@@ -50,6 +64,8 @@ REPLACE_SECONDS: Final = 10.0
 REPLACE_POLL_SECONDS: Final = 0.1
 RESCUE_RENEWED_TOKENS: Final = 64
 """Tokens after which a stream has proved that it can go on, and its failures are forgotten."""
+WARM_SECONDS: Final = 10.0
+"""Least time for the target of a hand-over to compute the sequence; its prefill comes on top."""
 WHOLE_ANSWER_SECONDS: Final = 3600.0
 """Silence allowed for an unstreamed answer: it says nothing before it is complete."""
 CLEAN_POINT_TOKENS: Final = 16

@@ -14,12 +14,10 @@ import msgspec
 
 from cascade_policy.stage_map import StageMap
 from cascade_router import sse
-from cascade_router.calls import fetch
+from cascade_router.line import Unreachable
 from cascade_router.membership import Member
 from cascade_router.peers import Peers
-from cascade_router.pool import Pool
 from cascade_router.request import Generation, Undecoded
-from cascade_router.upstream import Unreachable
 
 FIRST_RATIOS: Final = {"ascii": 4.0, "mixed": 3.0, "wide": 3.0}
 """UTF-8 bytes per token before anything is learned."""
@@ -44,8 +42,7 @@ _log = logging.getLogger(__name__)
 class LengthGauge:
     """Estimates lengths and learns from the true ones."""
 
-    def __init__(self, pool: Pool, peers: Peers, seconds: float) -> None:
-        self._pool = pool
+    def __init__(self, peers: Peers, seconds: float) -> None:
         self._peers = peers
         self._seconds = seconds
         self._ratios = dict(FIRST_RATIOS)
@@ -94,18 +91,15 @@ class LengthGauge:
         body = msgspec.json.encode(
             {name: msgspec.Raw(request.raw[name]) for name in fields if name in request.raw}
         )
-        call = self._peers.control(helper, "POST", "/tokenize", body)
         try:
-            status, _, answer = await fetch(
-                self._pool, self._peers.address(helper), call, self._seconds
-            )
+            answer = await self._peers.control(helper, "/tokenize", body, self._seconds)
         except Unreachable as error:
             _log.info("/tokenize: %s; the estimate stands in", error)
             return None
-        if status != 200:
+        if answer.status != 200:
             return None
         try:
-            return msgspec.json.decode(answer, type=_Tokenized).count
+            return msgspec.json.decode(answer.body, type=_Tokenized).count
         except (msgspec.DecodeError, msgspec.ValidationError):
             return None
 

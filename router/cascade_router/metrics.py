@@ -11,7 +11,9 @@ from typing import Final
 
 from cascade_policy import names
 from cascade_policy.grid import length_grid
+from cascade_policy.instance_book import RefusalReason
 from cascade_policy.pins import Pin
+from cascade_policy.stage_map import RECOMPUTE, WARM
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -21,6 +23,8 @@ TPOT_BUCKETS: Final = (
     *(0.065, 0.08, 0.1, 0.125, 0.15, 0.2, 0.3, 0.5, 1),
 )
 E2E_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120, 300, 600)
+WAIT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120)
+TRANSPORTS: Final = (RECOMPUTE, WARM)
 GAP_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 5, 10)
 
 
@@ -82,10 +86,14 @@ class Metrics:
         self._pins = dict.fromkeys(Pin, 0)
         self._rescues = dict.fromkeys(RescueOutcome, 0)
         self._handovers: dict[tuple[str, str], int] = {
-            (outcome.value, "recompute"): 0 for outcome in HandoverOutcome
+            (outcome.value, transport): 0 for outcome in HandoverOutcome for transport in TRANSPORTS
         }
         self._out_of_stage = 0
-        self._gap = Histogram(GAP_BUCKETS)
+        self._gaps = {transport: Histogram(GAP_BUCKETS) for transport in TRANSPORTS}
+        self._waiting = 0
+        self._waited = Histogram(WAIT_BUCKETS)
+        self._turned_away = 0
+        self._refused = dict.fromkeys(RefusalReason, 0)
         self._ttft: dict[int, Histogram] = {}
         self._tpot: dict[int, Histogram] = {}
         self._e2e: dict[int, Histogram] = {}
@@ -148,14 +156,30 @@ class Metrics:
             bucket += 1
         counts[bucket] += end_length - start_length
 
-    def handover(self, outcome: HandoverOutcome, transport: str = "recompute") -> None:
+    def handover(self, outcome: HandoverOutcome, transport: str) -> None:
         """A hand-over ended."""
-        key = (outcome.value, transport)
-        self._handovers[key] = self._handovers.get(key, 0) + 1
+        self._handovers[outcome.value, transport] += 1
 
-    def handover_gap(self, seconds: float) -> None:
+    def handover_gap(self, seconds: float, transport: str) -> None:
         """Time between the last token before a hand-over and the first one after it."""
-        self._gap.observe(seconds)
+        self._gaps[transport].observe(seconds)
+
+    def waiting(self, count: int) -> None:
+        """So many requests wait for an instance with room."""
+        self._waiting = count
+
+    def waited(self, seconds: float) -> None:
+        """A request left the queue, placed or not."""
+        self._waited.observe(seconds)
+
+    def turned_away(self) -> None:
+        """A request was answered with 429, because the queue was full or it waited too long."""
+        self._turned_away += 1
+
+    def refused(self, reason: str) -> None:
+        """An instance's router declined a request of this front, which went on elsewhere."""
+        if reason in self._refused:
+            self._refused[RefusalReason(reason)] += 1
 
     def pinned(self, reason: Pin) -> None:
         """A request was pinned."""
@@ -229,6 +253,26 @@ class Metrics:
             "Requests dispatched to another stage than their length's.",
             [({}, self._out_of_stage)],
         )
+        page.gauge(
+            names.METRIC_WAITING,
+            "Requests that wait at this front for an instance with room.",
+            self._waiting,
+        )
+        page.histogram(
+            names.METRIC_WAIT_SECONDS,
+            "Time in the queue, of requests that had to wait.",
+            [({}, self._waited)],
+        )
+        page.counter(
+            names.METRIC_TURNED_AWAY,
+            "Requests answered with 429: the queue was full, or they waited too long.",
+            [({}, self._turned_away)],
+        )
+        page.counter(
+            names.METRIC_REFUSALS,
+            "Dispatches that the router of the chosen instance declined, by reason.",
+            (({"reason": reason.value}, count) for reason, count in self._refused.items()),
+        )
         page.counter(
             names.METRIC_RESCUES,
             "Streams whose instance was lost, by whether they went on elsewhere.",
@@ -249,7 +293,7 @@ class Metrics:
         page.histogram(
             names.METRIC_HANDOVER_GAP_SECONDS,
             "Time between the last token before a hand-over and the first one after it.",
-            [({}, self._gap)],
+            [({"transport": transport}, gap) for transport, gap in self._gaps.items()],
         )
 
 

@@ -1,6 +1,6 @@
-"""This pod's engine: the book of its load, its health, and its address.
+"""This pod's engine: its address, its health, and the book of what it has to do.
 
-All requests of the engine pass this sidecar, so the book is exact. Fronts ask for it by bids.
+All requests of the engine pass this sidecar, so the book is exact. Fronts ask for offers.
 """
 
 import asyncio
@@ -8,22 +8,25 @@ import contextlib
 import logging
 from typing import Final
 
-import msgspec
-
-from cascade_policy.engine_model import EngineModel
-from cascade_policy.load import Booking, InstanceLoad, LoadLedger
-from cascade_policy.price import has_risen, price
+from cascade_policy.arrival import Arrival, Question
+from cascade_policy.instance_book import InstanceBook, RefusalReason, Stay, Terms
+from cascade_policy.load import InstanceLoad
+from cascade_policy.offer import Offer
 from cascade_policy.profiles import profile
-from cascade_policy.stage_map import StageMap
-from cascade_router.calls import fetch
+from cascade_policy.stage_map import Handoff, StageMap
+from cascade_router.calls import Call
+from cascade_router.engine_gauges import read_gauges
 from cascade_router.http1 import request_bytes
+from cascade_router.line import NoConnection, Unreachable
 from cascade_router.pool import Pool
-from cascade_router.upstream import NoConnection, Unreachable
+from cascade_router.replies import Reply, reply
 
 PROBE_SECONDS: Final = 1.0
 PROBE_TIMEOUT_SECONDS: Final = 3.0
 FAILURES_TO_UNHEALTHY: Final = 3
 """A busy engine may miss a probe; a dead one refuses connections, which counts at once."""
+GAUGES_EVERY: Final = 2
+"""Probes between two looks at the engine's metrics: the page costs an engine milliseconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,71 +34,93 @@ _log = logging.getLogger(__name__)
 class OwnEngine:
     """The engine behind this sidecar."""
 
-    def __init__(self, pool: Pool, address: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        address: str,
+        loop: asyncio.AbstractEventLoop,
+        max_prefix_tokens: int | None = None,
+    ) -> None:
         self.address = address
         self.healthy = False
         self._pool = pool
         self._loop = loop
         self._failures = 0
         self._wake = asyncio.Event()
-        self._stage_map: StageMap | None = None
-        # Until a stage map tells the real model, any will do: the book only needs one to exist.
-        self._model: EngineModel = profile("h100-8b")
-        self._ledger = LoadLedger(self._model, loop.time())
+        # Until a stage map tells the real terms, any will do: the book only needs some to exist.
+        terms = Terms(profile("h100-8b"), Handoff(), 100.0)
+        self._book = InstanceBook(terms, loop.time(), max_prefix_tokens)
 
     def use(self, stage_map: StageMap) -> None:
-        """Price with the model of a new stage map."""
-        self._stage_map = stage_map
-        self._model = stage_map.engine
-        self._ledger.set_model(stage_map.engine)
-
-    def book(self, length: int) -> Booking:
-        """Enter a sequence of `length` tokens; whoever books must finish the booking."""
-        return self._ledger.book(length, self._loop.time())
+        """Judge by the terms of a new stage map."""
+        self._book.use(Terms(stage_map.engine, stage_map.handoff, stage_map.tpot_target_ms))
 
     def load(self) -> InstanceLoad:
         """The load now."""
-        return self._ledger.load(self._loop.time())
+        return self._book.load(self._loop.time())
 
-    def bid(self) -> bytes:
-        """The answer to a bid: the load, from which the asking front computes its price."""
-        return msgspec.json.encode(self.load().to_wire())
+    def offer(self, question: Question) -> Offer:
+        """The answer to a question of a front."""
+        return self._book.offer(question, self._loop.time())
 
-    def has_risen(self, bid: float, length: int, remaining: float) -> bool:
-        """Whether the price of a sequence rose so far since it was bid that its front should ask
-        again."""
-        if self._stage_map is None:
-            return False
-        target = self._stage_map.tpot_target_ms
-        return has_risen(bid, price(self.load(), self._model, length, remaining, target))
+    def offer_to(self, arrival: Arrival) -> Offer:
+        """What would have been offered to a sequence that was sent instead."""
+        return self.offer(Question(arrival.length, arrival.prefix, arrival.sequence))
+
+    def refusal(self, arrival: Arrival) -> RefusalReason | None:
+        """Why a sequence is not taken, or None when it is."""
+        return self._book.refusal(arrival, self._loop.time())
+
+    def enter(self, arrival: Arrival) -> Stay:
+        """Book a sequence; whoever enters one must let it leave."""
+        return self._book.enter(arrival, self._loop.time())
 
     def suspect(self) -> None:
         """A call to the engine broke: probe now, whether it died or only that call."""
         self._wake.set()
 
     async def watch(self) -> None:
-        """Probe the engine's health until cancelled."""
+        """Probe the engine's health, and read its gauges, until cancelled."""
+        probes = 0
         while True:
             self._wake.clear()
             await self._probe()
+            if self.healthy and probes % GAUGES_EVERY == 0:
+                await self._read_gauges()
+            probes += 1
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_SECONDS):
                     await self._wake.wait()
 
+    async def get(self, path: str, seconds: float) -> Reply:
+        """A control call to the engine. Raises Unreachable."""
+        request = request_bytes("GET", path, self.address, (), b"")
+        return await reply(lambda sink: Call(self._pool, request, sink), seconds)
+
     async def _probe(self) -> None:
-        request = request_bytes("GET", "/health", self.address, (), b"")
         try:
-            status, _, _ = await fetch(self._pool, self.address, request, PROBE_TIMEOUT_SECONDS)
+            answer = await self.get("/health", PROBE_TIMEOUT_SECONDS)
         except NoConnection:
             self._probed(False, weight=FAILURES_TO_UNHEALTHY)
         except Unreachable:
             self._probed(False, weight=1)
         else:
-            self._probed(status == 200, weight=1)
+            self._probed(answer.status == 200, weight=1)
+
+    async def _read_gauges(self) -> None:
+        try:
+            answer = await self.get("/metrics", PROBE_TIMEOUT_SECONDS)
+        except Unreachable:
+            return  # The next probe tells whether it is there.
+        gauges = read_gauges(answer.body) if answer.status == 200 else None
+        if gauges is not None:
+            self._book.measured(gauges, self._loop.time())
 
     def _probed(self, good: bool, weight: int) -> None:
         self._failures = 0 if good else self._failures + weight
         healthy = good or (self.healthy and self._failures < FAILURES_TO_UNHEALTHY)
         if healthy != self.healthy:
             _log.warning("the engine at %s is %s", self.address, "up" if healthy else "down")
+            if not healthy:
+                self._book.restarted()
         self.healthy = healthy

@@ -1,98 +1,78 @@
-"""How to reach an instance: its engine directly when it is this pod's, else its sidecar by a hop.
-
-A hop is signed, and tells the target what it is about to get, so that it can enter the sequence in
-its book before the engine has seen it.
-"""
+"""How to reach an instance: its engine directly when it is this pod's, else over a channel to its
+sidecar."""
 
 import asyncio
-import time
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from cascade_policy import names
-from cascade_router.config import Config
-from cascade_router.errors import UNAVAILABLE, RequestError
-from cascade_router.hop import HopKeyError, KeyFile, sign, verify
+from cascade_policy.arrival import Arrival, Purpose
+from cascade_router.announce import write_arrival
+from cascade_router.calls import Call
+from cascade_router.channel.front_end import Answered
+from cascade_router.channel.registry import Channels, PeerLine
+from cascade_router.endpoints import Member
+from cascade_router.hop import KeyFile
 from cascade_router.http1 import request_bytes
-from cascade_router.membership import Member
+from cascade_router.line import Line, Sink
+from cascade_router.pool import Pool
+from cascade_router.replies import Reply, reply
 
-BID_PATH: Final = "/_cascade/bid"
-HEADER_DISPATCH: Final = "x-cascade-dispatch"
-HEADER_REBID: Final = "x-cascade-rebid"
+_CONTROL = Arrival(purpose=Purpose.CONTROL)
 
 
 @dataclass(frozen=True, slots=True)
-class Dispatch:
-    """What a hop announces: tokens of the sequence now, tokens expected, and the price that was
-    bid (None: the target takes it whatever its price is now)."""
+class Outbound:
+    """A POST request for an engine, whichever it will be."""
 
-    length: int
-    remaining: float
-    bid: float | None
-
-    def header(self) -> str:
-        """The header's value."""
-        bid = "-" if self.bid is None else f"{self.bid:.1f}"
-        return f"{self.length};{self.remaining:.1f};{bid}"
-
-    @classmethod
-    def parse(cls, value: str) -> "Dispatch":
-        """Read the header's value; anything unexpected reads as an unknown sequence."""
-        try:
-            length, remaining, bid = value.split(";")
-            return cls(max(0, int(length)), float(remaining), None if bid == "-" else float(bid))
-        except ValueError:
-            return cls(0, 0.0, None)
+    path: str
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the client that engines may see."""
 
 
 class Peers:
-    """Requests to instances, signed where they leave this pod."""
+    """Lines to instances."""
 
     def __init__(
-        self, config: Config, engine_address: str, loop: asyncio.AbstractEventLoop
+        self,
+        own_address: str,
+        engine_address: str,
+        pool: Pool,
+        keys: KeyFile,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._own_address = config.address
+        self._own_address = own_address
         self._engine_address = engine_address
-        self._nonce = config.pod_name.replace(".", "-")
-        self._keys = KeyFile(config.hop_key_file)
-        self._loop = loop
+        self._pool = pool
+        self._channels = Channels(keys, loop)
 
     def is_own(self, member: Member) -> bool:
         """Whether `member` is this pod."""
         return member.address == self._own_address
 
-    def address(self, member: Member) -> str:
-        """Where requests for `member` go."""
-        return self._engine_address if self.is_own(member) else member.address
-
-    def generation(self, member: Member, path: str, body: bytes, dispatch: Dispatch) -> bytes:
-        """A generation request for `member`. Raises RequestError without a hop key."""
+    def line(self, member: Member, arrival: Arrival, request: Outbound, sink: Sink) -> Line:
+        """A line for one request to the engine of `member`."""
         if self.is_own(member):
-            return request_bytes("POST", path, self._engine_address, (), body)
-        headers = [
-            (names.HEADER_HOP, self._signature(path)),
-            (HEADER_DISPATCH, dispatch.header()),
-        ]
-        return request_bytes("POST", path, member.address, headers, body)
+            data = request_bytes(
+                "POST", request.path, self._engine_address, request.headers.items(), request.body
+            )
+            return Call(self._pool, data, sink)
+        announcement = write_arrival(arrival, request.path, dict(request.headers))
+        return PeerLine(self._channels, member.address, announcement, request.body, sink)
 
-    def control(self, member: Member, method: str, path: str, body: bytes = b"") -> bytes:
-        """A bid or a `/tokenize` call. Raises RequestError without a hop key."""
-        if self.is_own(member) and path != BID_PATH:
-            return request_bytes(method, path, self._engine_address, (), body)
-        headers = [(names.HEADER_HOP, self._signature(path))]
-        return request_bytes(method, path, member.address, headers, body)
+    async def control(self, member: Member, path: str, body: bytes, seconds: float) -> Reply:
+        """A control call to the engine of `member`. Raises Unreachable."""
+        request = Outbound(path, body)
+        return await reply(lambda sink: self.line(member, _CONTROL, request, sink), seconds)
 
-    def trusts(self, value: str, path: str) -> bool:
-        """Whether a hop header was made by a sidecar of this service for `path`."""
-        try:
-            keys = self._keys.keys(self._loop.time())
-        except HopKeyError:
-            return False
-        return verify(keys, value, path, time.time())
+    def ask(self, member: Member, question: bytes, answered: Answered) -> None:
+        """Ask another instance for an offer; `answered` is called once, empty without answer."""
+        self._channels.ask(member.address, question, answered)
 
-    def _signature(self, path: str) -> str:
-        try:
-            key = self._keys.keys(self._loop.time())[0]
-        except HopKeyError as error:
-            raise RequestError(503, UNAVAILABLE, str(error), retry_after=1) from None
-        return sign(key, path, time.time(), self._nonce)
+    def sweep(self, now: float) -> None:
+        """Look after channels that are silent or unused."""
+        self._channels.sweep(now)
+
+    def close(self) -> None:
+        """Close all channels."""
+        self._channels.close()

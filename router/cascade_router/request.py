@@ -5,7 +5,7 @@ ids of a long prompt are never turned into Python numbers.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -26,6 +26,7 @@ _PASSED_ON: Final = (
     *("user", "model", "seed"),
 )
 """Fields that every leg carries as the client wrote them."""
+_NAMES_THE_CACHE: Final = ("model", "cache_salt", "priority")
 
 MOST_PARTS: Final = 50_000
 """Commas from which a field stays undecoded: a million small objects take hundreds of megabytes
@@ -60,6 +61,8 @@ class Generation:
     wants_usage: bool
     wants_trace: bool
     pin: Pin | None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the client that engines may see."""
 
     @property
     def is_chat(self) -> bool:
@@ -94,6 +97,17 @@ class Generation:
         if limits.min_tokens:
             parts.append(b',"min_tokens":%d' % limits.min_tokens)
         for name in _PASSED_ON:
+            value = self.raw.get(name)
+            if value is not None:
+                parts.append(b',"%b":%b' % (name.encode(), value))
+        parts.append(b"}")
+        return b"".join(parts)
+
+    def warm_up(self, ids: bytes) -> bytes:
+        """A completions body that fills a prefix cache with `ids` and makes one token. Built from
+        scratch: only what names the cache goes along."""
+        parts = [b'{"prompt":[', ids, b'],"max_tokens":1,"temperature":0,"stream":false']
+        for name in _NAMES_THE_CACHE:
             value = self.raw.get(name)
             if value is not None:
                 parts.append(b',"%b":%b' % (name.encode(), value))

@@ -18,7 +18,7 @@ from cascade_policy.accounting import usage
 from cascade_policy.pins import Pin
 from cascade_router import sse
 from cascade_router.held import HeldEvents, Seam
-from cascade_router.usual import UsualEvent
+from cascade_router.usual import UsualEvent, is_complete
 
 ANCHOR_IDS: Final = 32
 """Ids before a clean point that give the detokeniser its context: byte-level and SentencePiece
@@ -41,15 +41,18 @@ class ResumableStream:
         "_identity",
         "_ids_shown",
         "_leave_at",
+        "_leg_bytes",
+        "_lost",
         "_shown",
         "_splitter",
         "_usual",
+        "_usual_now",
         "chat",
         "complete",
         "cut",
         "generated",
         "leg",
-        "lost",
+        "noteworthy",
         "pin",
         "prompt",
         "prompt_tokens",
@@ -68,8 +71,16 @@ class ResumableStream:
         self._identity = b""
         self._leave_at: int | None = None
         self._usual: UsualEvent | None = None
-        # Bytes of `generated` and tokens at the last clean point; texts and ids shown since.
-        self._clean = (0, 0)
+        self._usual_now: UsualEvent | None = None
+        """The same while its events need no more than to be passed on."""
+        # Bytes of `generated` and tokens at the last clean point, None where that is the end;
+        # texts and ids shown since.
+        self._clean: tuple[int, int] | None = None
+        self._leg_bytes = 0
+        """Bytes of `generated` when this leg began."""
+        self._lost: str | None = None
+        self.noteworthy = False
+        """Whether something besides tokens has happened: cut, lost, or text is held."""
         self._shown: list[bytes] = []
         self._ids_shown = False
         self._held: HeldEvents | None = None
@@ -85,8 +96,6 @@ class ResumableStream:
         self.complete = False
         self.cut = False
         """The place to leave this leg is reached; what it sends from here on is not wanted."""
-        self.lost: str | None = None
-        """Why the engine gave this stream up, if it said so in the stream."""
 
     # Legs ------------------------------------------------------------------------------------
 
@@ -95,14 +104,19 @@ class ResumableStream:
         """Whether another leg can go on from here."""
         return self.prompt is not None and self.pin is None and not self.complete
 
+    @property
+    def lost(self) -> str | None:
+        """Why the engine gave this stream up, if it said so in the stream."""
+        return self._lost
+
     def begin_leg(self) -> None:
         """A new leg begins; after a loss, call `settle` first. The first leg may be begun again
         as long as the client has seen nothing."""
         self._splitter = sse.EventSplitter(self._event_limit)
         self._leave_at = None
-        self._usual = None
+        self._usual = self._usual_now = None
         self.cut = False
-        self.lost = None
+        self._lost = None
         if self.started:
             self.leg += 1
         else:
@@ -110,7 +124,9 @@ class ResumableStream:
             self.prompt_tokens = None
             self.generated.clear()
             self.tokens = 0
-            self._clean = (0, 0)
+            self._clean = None
+        self._leg_bytes = len(self.generated)
+        self.noteworthy = self._held is not None
 
     def settle(self) -> None:
         """Make the end of the sequence a place to resume at: drop ids that the client knows
@@ -118,14 +134,14 @@ class ResumableStream:
         if not self.resumable:
             return
         self._held = None
-        bytes_clean, tokens_clean = self._clean
-        if tokens_clean == self.tokens:
+        if self._clean is None:
             return
         if self._shown or self._ids_shown:
             self._held = HeldEvents()
             return
+        bytes_clean, self.tokens = self._clean
         del self.generated[bytes_clean:]
-        self.tokens = tokens_clean
+        self._clean = None
 
     def ids(self) -> bytes:
         """Prompt and output as the inside of a JSON list: the prompt of the next leg."""
@@ -138,10 +154,12 @@ class ResumableStream:
     def leave(self, within: int) -> None:
         """Cut this leg at the next clean point, or after `within` more tokens without one."""
         self._leave_at = self.tokens + within
+        self._usual_now = None
 
     def stay(self) -> None:
         """Do not cut this leg after all."""
         self._leave_at = None
+        self._look_at_usual()
 
     @property
     def leaving(self) -> bool:
@@ -152,12 +170,13 @@ class ResumableStream:
 
     def feed(self, data: bytes) -> bytes:
         """One read of a leg's body; what the client gets for it. Raises EventTooLarge."""
-        usual = self._usual
-        if usual is not None and not self._splitter.rest:
+        usual = self._usual_now
+        if usual is not None:
             # Most reads are one usual event, whole.
             parts = usual.split(data)
-            if parts is not None and b"\n\n" not in parts[0]:
-                self._take_usual(parts[1])
+            if parts is not None and not self._splitter.rest:
+                self.generated += b",%b" % parts[1]
+                self.tokens += 1
                 return usual.out(*parts)
         events = self._splitter.feed(data)
         if self._held is not None:
@@ -181,13 +200,13 @@ class ResumableStream:
     def _pass(self, events: list[bytes]) -> bytes:
         ending = self._leave_at is not None and sse.DONE_EVENT in events
         if ending:
-            self._leave_at = None  # The rest of the answer is here: there is nothing to move.
+            self.stay()  # The rest of the answer is here: there is nothing to move.
         out = []
         for event in events:
             piece = self._event(event)
             if piece:
                 out.append(piece)
-            if self.cut or self.lost is not None:
+            if self.noteworthy:
                 break
         if not out:
             return b""
@@ -195,9 +214,10 @@ class ResumableStream:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _event(self, event: bytes) -> bytes:
-        usual = self._usual
+        usual = self._usual_now
         if usual is not None and (parts := usual.split(event)) is not None:
-            self._take_usual(parts[1])
+            self.generated += b",%b" % parts[1]
+            self.tokens += 1
             return usual.out(*parts)
         return self._any_event(event)
 
@@ -212,67 +232,64 @@ class ResumableStream:
         ids = event[first:end]
         finished = sse.FINISHED in event
         if finished and sse.finish_of(event) in _LOST_REASONS:
-            self.lost = "the engine gave the request up"
+            self._lose("the engine gave the request up")
+        if self._lost is not None:
             return b""
         has_text = self._has_text(event)
         self._take_ids(event, ids, has_text, finished)
+        self._look_at_usual()
         if not (has_text or finished or self.wants_ids or self.pin is not None):
             return b""
         if self.leg:
             out = self._rewrap(event, ids, (member, end + 1))
         else:
             out = event if self.wants_ids else event[:member] + event[end + 1 :]
-        if self._clean[1] == self.tokens > 1 and self._usual is None and self.pin is None:
+        if self._clean is None and self.tokens > 1 and self._usual is None and self.pin is None:
             self._usual = UsualEvent.learn(event, out, self.chat and not self.leg, self.chat)
+            self._look_at_usual()
         return out
 
-    def _take_usual(self, number: bytes) -> None:
-        """Keep the id of a usual event: a clean point."""
-        self.generated += b","
-        self.generated += number
-        self.tokens += 1
-        self._clean = (len(self.generated), self.tokens)
-        if self._shown or self._ids_shown:
-            self._shown.clear()
-            self._ids_shown = False
-        if self._leave_at is not None:
-            self.cut = True
+    def _look_at_usual(self) -> None:
+        """Usual events need no more than to be passed on while text and ids agree and the leg is
+        to stay."""
+        stays = self._clean is None and self._leave_at is None and self._held is None
+        self._usual_now = self._usual if stays and not self.noteworthy else None
 
     def _take_ids(self, event: bytes, ids: bytes, has_text: bool, finished: bool) -> None:
         """Keep the ids, and note whether text and ids agree after them."""
         count = sse.count_ids(ids)
+        before = (len(self.generated), self.tokens)
         if count:
             if self.tokens:
                 self.generated += b","
             self.generated += ids
             self.tokens += count
-        if (
-            count == 1
-            and has_text
-            and not finished
-            and sse.REPLACEMENT not in event
-            and sse.REPLACEMENT_ESCAPED not in event
-        ):
-            self._clean = (len(self.generated), self.tokens)
+        if count == 1 and has_text and not finished and is_complete(self._raw_text(event)):
+            self._clean = None
             self._ids_shown = False
-            if self._shown:
-                self._shown.clear()
+            self._shown.clear()
             if self._leave_at is not None:
-                self.cut = True
+                self.cut = self.noteworthy = True
             return
+        if self._clean is None and (count or has_text):
+            self._clean = before
         if has_text:
             self._shown.append(self._raw_text(event))
         if count and self.wants_ids:
             self._ids_shown = True
         if self._leave_at is not None and self.tokens >= self._leave_at and not finished:
-            self.cut = True
+            self.cut = self.noteworthy = True
+
+    def _lose(self, reason: str) -> None:
+        self._lost = reason
+        self.noteworthy = True
 
     def _event_without_ids(self, event: bytes) -> bytes:
         if event == sse.DONE_EVENT:
             self.complete = True
             return event
         if event.startswith(b'data: {"error"'):
-            self.lost = "the engine reported an error"
+            self._lose("the engine reported an error")
             return b""
         if b'"choices":[]' in event:
             if not self.leg:
@@ -297,9 +314,12 @@ class ResumableStream:
         if start < 0:
             return event
         if self.prompt is None:
-            self.prompt = event[first:end]
+            self.prompt = event[first:end].replace(b" ", b"")
             self.prompt_tokens = sse.count_ids(self.prompt)
             self._identity = event[: event.find(_CHOICES)]
+        elif self.leg and event[first:end].replace(b" ", b"") != self._given():
+            self._lose("it resumed other ids than it was given")
+            return event
         elif self.wants_ids and not self.chat:
             return event[:start] + b',"prompt_token_ids":null' + event[end + 1 :]
         elif not self.leg:
@@ -307,6 +327,11 @@ class ResumableStream:
         if self.wants_ids and not self.leg:
             return event
         return event[:start] + event[end + 1 :]
+
+    def _given(self) -> bytes:
+        """The prompt that this leg was given."""
+        prompt, generated = self.prompt or b"", bytes(self.generated[: self._leg_bytes])
+        return prompt + b"," + generated if generated and prompt else prompt or generated
 
     def _has_text(self, event: bytes) -> bool:
         key = _CHAT_TEXT if self.chat and not self.leg else _COMPLETION_TEXT
@@ -361,10 +386,11 @@ class ResumableStream:
         """What to ask the detokeniser, as soon as the new leg has brought text."""
         if self._held is None or not self._held.joinable:
             return None
-        tail = sse.tail_ids(bytes(self.generated[: self._clean[0]]), ANCHOR_IDS)
+        clean = len(self.generated) if self._clean is None else self._clean[0]
+        tail = sse.tail_ids(bytes(self.generated[:clean]), ANCHOR_IDS)
         missing = ANCHOR_IDS - sse.count_ids(tail)
         before = sse.tail_ids(self.prompt or b"", missing) if missing > 0 else b""
-        unclean = bytes(self.generated[self._clean[0] :]).lstrip(b",")
+        unclean = bytes(self.generated[clean:]).lstrip(b",")
         anchor = b",".join(part for part in (before, tail) if part)
         ids = (anchor, unclean, *self._held.ids())
         return Seam(anchor, b",".join(part for part in ids if part))
@@ -381,12 +407,13 @@ class ResumableStream:
         shown = "".join(msgspec.json.decode(raw, type=str) for raw in self._shown)
         new = whole_text[len(anchor_text) :].rstrip("\ufffd")
         if not (whole_text.startswith(anchor_text) and new.startswith(shown)):
-            self.lost = "the text at the seam cannot be joined"
+            self._lose("the text at the seam cannot be joined")
             return b""
         joined, rest = held.joined(msgspec.json.encode(new[len(shown) :]))
         self._held = None
+        self.noteworthy = False
         out = self._pass([joined])
         self._shown.clear()
         self._ids_shown = False
-        self._clean = (len(self.generated), self.tokens)
-        return out + (b"" if self.cut or self.lost else self._pass(rest))
+        self._clean = None
+        return out + (b"" if self.noteworthy else self._pass(rest))

@@ -5,12 +5,11 @@ import asyncio
 import msgspec
 
 from cascade_router.answers import Answer
-from cascade_router.calls import fetch
 from cascade_router.legs import Leg
+from cascade_router.line import Unreachable
 from cascade_router.request import Generation
 from cascade_router.resumable import ResumableStream
 from cascade_router.tools import Tools
-from cascade_router.upstream import Unreachable
 
 DETOKENIZE_PATH = "/detokenize"
 DETOKENIZE_SECONDS = 5.0
@@ -33,9 +32,7 @@ async def join(answer: Answer, leg: Leg, request: Generation, tools: Tools) -> N
     anchor, whole = await asyncio.gather(
         _detokenize(seam.anchor, leg, request, tools), _detokenize(seam.ids, leg, request, tools)
     )
-    before = answer.tokens
-    out = answer.join(anchor, whole)
-    leg.joined(out, answer.tokens - before)
+    leg.joined(answer.join(anchor, whole))
 
 
 async def _detokenize(ids: bytes, leg: Leg, request: Generation, tools: Tools) -> str:
@@ -44,14 +41,11 @@ async def _detokenize(ids: bytes, leg: Leg, request: Generation, tools: Tools) -
     model = request.raw.get("model")
     fields = b"" if model is None else b'"model":' + model + b","
     member = leg.placement.member
-    call = tools.peers.control(
-        member, "POST", DETOKENIZE_PATH, b"{" + fields + b'"tokens":[' + ids + b"]}"
-    )
-    address = tools.peers.address(member)
-    status, _, body = await fetch(tools.pool, address, call, DETOKENIZE_SECONDS)
-    if status != 200:
-        raise Unreachable(f"{DETOKENIZE_PATH} answered with status {status}")
+    body = b"{" + fields + b'"tokens":[' + ids + b"]}"
+    answer = await tools.peers.control(member, DETOKENIZE_PATH, body, DETOKENIZE_SECONDS)
+    if answer.status != 200:
+        raise Unreachable(f"{DETOKENIZE_PATH} answered with status {answer.status}")
     try:
-        return msgspec.json.decode(body, type=_Detokenized).prompt
+        return msgspec.json.decode(answer.body, type=_Detokenized).prompt
     except (msgspec.DecodeError, msgspec.ValidationError):
         raise Unreachable(f"{DETOKENIZE_PATH} gave an answer that cannot be read") from None

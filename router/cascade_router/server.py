@@ -150,6 +150,10 @@ class ClientConnection(asyncio.Protocol):
         """An error as a whole answer."""
         self.respond(error.status, error.body(), error.headers())
 
+    def refuse(self, status: int, message: str) -> None:
+        """Answer with an error and close: what follows on the connection cannot be read."""
+        self._refuse(status, message)
+
     def begin(
         self, status: int, headers: Iterable[tuple[str, str]], length: int | None = None
     ) -> None:
@@ -191,6 +195,20 @@ class ClientConnection(asyncio.Protocol):
         self._exchange = None
         if self._transport is not None:
             self._transport.abort()
+
+    def switch(
+        self, headers: Iterable[tuple[str, str]], protocol: Callable[[], asyncio.Protocol]
+    ) -> None:
+        """Answer 101 and hand the connection over to another protocol."""
+        transport, self._transport = self._transport, None
+        self._answering = False
+        self._others.open.discard(self)
+        if transport is None:
+            return
+        transport.write(response_head(101, headers))
+        successor = protocol()
+        transport.set_protocol(successor)
+        successor.connection_made(transport)
 
     def hang_up(self) -> None:
         """Break the connection and tell whoever answers that the client is gone."""
@@ -342,7 +360,9 @@ class ClientConnection(asyncio.Protocol):
             self._refuse(431, _HEAD_TOO_LARGE)
             return
         except httptools.HttpParserUpgrade:
-            self._refuse(400, "protocol upgrades are not supported")
+            self._next()
+            if self._transport is not None:
+                self._refuse(400, "protocol upgrades are not supported")
             return
         except httptools.HttpParserError as error:
             cause = error.__context__

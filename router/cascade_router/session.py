@@ -6,27 +6,33 @@ stage, and continues it elsewhere when an engine is lost.
 """
 
 import asyncio
+import contextlib
 import logging
-from dataclasses import replace
 
 from cascade_policy.accounting import COMPLETIONS_PATH, Budget, next_leg
+from cascade_policy.arrival import Purpose
+from cascade_policy.instance_book import RefusalReason
 from cascade_policy.pins import Pin
+from cascade_policy.stage_map import RECOMPUTE
 from cascade_router import client_side, limits
 from cascade_router.account import RequestAccount
+from cascade_router.announce import InvalidAnnouncement, read_offer
 from cascade_router.answers import WholeAnswer, new_answer
-from cascade_router.calls import Call
 from cascade_router.dispatch import Placement
 from cascade_router.errors import UPSTREAM, RequestError
 from cascade_router.handover import Growth, first_review
-from cascade_router.legs import Cut, Due, Ended, Joinable, Leg, Lost, Refused, Report
+from cascade_router.hop_side import HEADER_REFUSED, REFUSED
+from cascade_router.legs import Cut, Due, Ended, Joinable, Leg, Lost, Refused, Report, Warmed
+from cascade_router.line import Unreachable
 from cascade_router.metrics import HandoverOutcome, Outcome
-from cascade_router.peers import HEADER_REBID
+from cascade_router.move import Move
+from cascade_router.peers import Outbound
+from cascade_router.placing import Placing
 from cascade_router.request import Generation
 from cascade_router.resumable import ResumableStream
 from cascade_router.seams import join
 from cascade_router.server import ClientConnection
 from cascade_router.tools import Tools
-from cascade_router.upstream import Unreachable
 
 _log = logging.getLogger(__name__)
 
@@ -39,18 +45,16 @@ class Session:
         self._client = client
         self._request = request
         self._answer = new_answer(request, tools.event_limit)
+        self._placing = Placing(tools, request)
         self._account = RequestAccount(tools.metrics, tools.loop.time())
         self._outcome = Outcome.CANCELLED
         self._leg: Leg | None = None
-        self._target: Placement | None = None
+        self._move: Move | None = None
         self._source = ""
-        self._estimate: int | None = None
         self._head_sent = False
         self._pinned: Pin | None = None
         self._failures = 0
         self._tokens_at_failure = 0
-        self._avoid: frozenset[str] = frozenset()
-        self._failed: frozenset[str] = frozenset()
         self._handovers = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -77,7 +81,7 @@ class Session:
 
     async def _serve(self) -> None:
         """From the prompt's length to the last byte, over as many legs as it takes."""
-        await self._measure()
+        await self._placing.measure()
         placement: Placement | None = await self._place()
         while placement is not None:
             report = await self._relay(placement)
@@ -91,99 +95,112 @@ class Session:
                 case _:
                     placement = await self._after_loss(placement, report)
 
-    async def _measure(self) -> None:
-        """The prompt's length in tokens decides the stage."""
-        tools = self._tools
-        self._estimate = await tools.gauge.measure(
-            self._request, tools.dispatcher.view.stage_map, tools.dispatcher.helper()
-        )
-
-    async def _place(self, binding: bool = True) -> Placement:
+    async def _place(self, *, binding: bool = True) -> Placement:
         """The cheapest instance for the sequence as it is now."""
-        dispatcher, length = self._tools.dispatcher, self._length()
-        limit = self._request.output_limit()
-        left = None if limit is None else max(0, limit - self._answer.tokens)
-        placement = await dispatcher.place(length, left, self._avoid, binding)
-        stage = dispatcher.stage_of(length)
-        if self._account.stage is None:
-            self._account.stage = stage
-        if placement.member.stage != stage:
-            self._tools.metrics.out_of_stage()
-        return placement
-
-    async def _place_again(self) -> Placement:
-        """Like `_place`; a stream that has begun waits a while for somebody to be ready."""
-        loop = self._tools.loop
-        end = loop.time() + limits.REPLACE_SECONDS
-        while True:
-            try:
-                return await self._place()
-            except RequestError:
-                if not self._head_sent or loop.time() >= end:
-                    raise
-            self._avoid = frozenset()
-            await asyncio.sleep(limits.REPLACE_POLL_SECONDS)
+        return await self._placing.place(
+            self._length(), self._answer.tokens, binding=binding, running=self._head_sent
+        )
 
     async def _relay(self, placement: Placement) -> Report:
         """One leg: the client gets its events until it is over; what ended it is returned."""
-        body = self._leg_body()
+        tools, body = self._tools, self._leg_body()
         if body is None:
             return Ended()
-        leg = self._leg = self._new_leg(placement)
+        arrival = self._placing.arrival(placement, self._length(), self._purpose())
+        stay = None
+        if tools.peers.is_own(placement.member):
+            refused = tools.own.refusal(arrival)
+            if refused is not None:
+                return Refused(REFUSED, {HEADER_REFUSED: refused.value}, b"")
+            stay = tools.own.enter(arrival)
+        leg = self._leg = Leg(placement, self._answer, self._client, self, stay, tools.loop)
+        self._schedule_review(leg)
+        request = Outbound(self._leg_path(), body, self._request.headers)
+        report: Report = Lost("the leg was given up")
         try:
-            await leg.send(self._call(placement, body, leg))
-            while True:
-                report = await leg.report()
-                if isinstance(report, Due):
-                    await self._review(leg, placement)
-                elif isinstance(report, Joinable):
-                    await join(self._answer, leg, self._request, self._tools)
-                else:
-                    return report
+            await leg.send(tools.peers.line(placement.member, arrival, request, leg))
+            report = await self._follow(leg)
         except Unreachable as error:
-            return Lost(str(error))
+            report = Lost(str(error))
         finally:
             leg.close()
             self._account.last_tokens(leg.last_at)
+            if not isinstance(report, Cut):
+                self._give_up_move()
+        return report
 
-    async def _review(self, leg: Leg, placement: Placement) -> None:
-        """The sequence outgrew its stage: should it leave, and for whom? The leg goes on."""
+    async def _follow(self, leg: Leg) -> Report:
+        """What happens on the way is dealt with here; what ends the leg is returned."""
+        while True:
+            report = await leg.report()
+            match report:
+                case Due():
+                    await self._review(leg)
+                case Warmed():
+                    self._after_warm_up(leg, report)
+                case Joinable():
+                    await join(self._answer, leg, self._request, self._tools)
+                case _:
+                    return report
+
+    async def _review(self, leg: Leg) -> None:
+        """The sequence has grown: should it leave, and for whom? The leg goes on meanwhile."""
         answer, budget = self._answer, self._budget_left()
-        target = None
-        if (
-            isinstance(answer, ResumableStream)
-            and answer.resumable
-            and budget is not None
-            and not self._client.slow
-        ):
-            length, left = self._length(), budget.max_tokens
-            growth = Growth(placement.member, length, left, self._failed)
-            target = await self._tools.mover.target(growth)
-            if target is not None and answer.resumable and not self._client.slow:
-                self._target = target
-                answer.leave(limits.CLEAN_POINT_TOKENS)
+        if isinstance(answer, ResumableStream) and budget is not None and self._movable:
+            target = await self._tools.mover.target(
+                Growth(
+                    leg.placement.member,
+                    self._length(),
+                    budget.max_tokens,
+                    self._placing.sequence,
+                    self._placing.failed,
+                )
+            )
+            if target is not None and self._movable:
+                self._move = Move(self._tools, self._placing, answer, self._request, target)
+                self._move.begin(leg, self._length())
                 return
-        leg.review_at = answer.tokens + self._tools.slice_tokens
+        self._review_later(leg)
+
+    def _after_warm_up(self, leg: Leg, report: Warmed) -> None:
+        """The target of a move is warm, or will not be: leave now, or stay after all."""
+        move = self._move
+        if move is None:
+            return
+        if report.problem is not None:
+            self._move = None
+            refused = move.refused
+            outcome = HandoverOutcome.REFUSED if refused else HandoverOutcome.FAILED
+            self._tools.metrics.handover(outcome, move.transport)
+            if not refused:
+                self._tools.bans.failed(move.target.member.address, self._tools.loop.time())
+                self._placing.failed |= {move.target.member.address}
+        elif self._movable:
+            move.warmed(leg, self._length())
+            return
+        else:
+            self._give_up_move()
+        self._review_later(leg)
 
     def _hand_over(self, source: Placement) -> Placement:
         """The leg was left at a clean point: the sequence goes on at its target."""
-        target, self._target = self._target, None
-        if target is None:
+        move, self._move = self._move, None
+        if move is None:
             raise AssertionError("a leg was cut although nobody was to leave it")
         self._source = source.member.address
-        self._account.handed_over()
+        self._account.handed_over(move.transport)
         self._answer.settle()
         self._handovers += 1
-        self._tools.dispatcher.sent(target.member, self._length())
+        self._tools.dispatcher.sent(move.target.member, self._length())
         if self._request.wants_trace:
-            stages = (source.member.stage, target.member.stage)
+            stages = (source.member.stage, move.target.member.stage)
             self._client.body(client_side.trace(self._handovers, *stages))
-        return target
+        return move.target
 
     async def _after_refusal(self, placement: Placement, refused: Refused) -> Placement | None:
-        """An instance answered with an error: ask again, go elsewhere, or tell the client."""
-        if HEADER_REBID in refused.headers:
-            return await self._place(binding=False)
+        """An instance did not take the request: ask again, go elsewhere, or tell the client."""
+        if HEADER_REFUSED in refused.headers:
+            return await self._after_no(placement, refused)
         tools, member = self._tools, placement.member
         moving = self._account.change_failed(HandoverOutcome.REFUSED)
         if refused.status >= 500 and refused.status != 503:
@@ -200,6 +217,19 @@ class Session:
             self._outcome = client_side.pass_error(self._client, refused)
             return None
 
+    async def _after_no(self, placement: Placement, refused: Refused) -> Placement:
+        """An instance's router declined: its price has risen, or it has no room. It says what it
+        has instead, and no failure is counted."""
+        tools, moving = self._tools, self._account.change_failed(HandoverOutcome.REFUSED)
+        reason = refused.headers[HEADER_REFUSED]
+        tools.metrics.refused(reason)
+        with contextlib.suppress(InvalidAnnouncement):  # This pod's own book needs to send none.
+            tools.dispatcher.offers.heard(placement.member.address, read_offer(refused.body))
+        target = await self._place(binding=reason != RefusalReason.PRICE)
+        if moving and target.member.address != self._source:
+            self._account.handed_over(RECOMPUTE)
+        return target
+
     async def _after_loss(self, placement: Placement, report: Report) -> Placement:
         """An instance was lost: the stream goes on elsewhere from what the client has."""
         if isinstance(report, Lost) and not report.is_instance_at_fault:
@@ -210,7 +240,6 @@ class Session:
         tools.bans.failed(member.address, tools.loop.time())
         if tools.peers.is_own(member):
             tools.own.suspect()
-        self._target = None
         moving = self._account.change_failed(HandoverOutcome.FAILED)
         self._answer.settle()
         return await self._elsewhere(placement, reason, moving)
@@ -223,20 +252,19 @@ class Session:
             self._failures = 0
         self._failures += 1
         self._tokens_at_failure = tokens
-        self._avoid |= {placement.member.address}
-        self._failed |= {placement.member.address}
+        self._placing.fail(placement)
         try:
             if self._answer.started and not self._answer.resumable:
                 raise client_side.broken(f"its instance was lost ({reason}), and it is pinned")
             if self._failures > limits.RESCUES:
                 raise client_side.broken(f"{self._failures} instances failed; the last: {reason}")
-            target = await self._place_again()
+            target = await self._place()
         except RequestError:
             if self._head_sent:
                 self._account.rescue_failed()
             raise
         if moving and target.member.address != self._source:
-            self._account.handed_over()
+            self._account.handed_over(RECOMPUTE)
         elif self._head_sent and not moving:
             self._account.rescue_begun()
         return target
@@ -247,8 +275,6 @@ class Session:
         rest = b""
         if isinstance(answer, ResumableStream) and not answer.complete:
             rest = answer.finish_by_length()
-        if self._target is not None:
-            self._account.overtaken()
         self._outcome = Outcome.COMPLETED
         self._client.end(rest)
         return None
@@ -265,26 +291,22 @@ class Session:
 
     def _close(self, _: object) -> None:
         """Whatever happened: nothing of the request stays behind."""
+        tools = self._tools
+        self._give_up_move()
         if self._leg is not None:
             self._leg.close()
-        self._tools.sessions.discard(self)
+        tools.sessions.discard(self)
         prompt = self._answer.prompt_tokens
         self._account.close(
             self._outcome,
-            self._estimate if prompt is None else prompt,
+            self._placing.estimate if prompt is None else prompt,
             self._answer.tokens,
-            self._tools.loop.time(),
+            tools.loop.time(),
+            self._placing.stage,
         )
+        tools.waiting.wake()
 
     # Legs ------------------------------------------------------------------------------------
-
-    def _new_leg(self, placement: Placement) -> Leg:
-        tools = self._tools
-        own = tools.peers.is_own(placement.member)
-        booking = tools.own.book(self._length()) if own else None
-        leg = Leg(placement, self._answer, self._client, self, booking, tools.loop)
-        self._schedule_review(leg)
-        return leg
 
     def _leg_body(self) -> bytes | None:
         """The body of the next leg's request; None when there is nothing left to make."""
@@ -295,13 +317,20 @@ class Session:
         budget = self._budget_left()
         return None if budget is None else self._request.next_leg(answer.ids(), budget)
 
-    def _call(self, placement: Placement, body: bytes, leg: Leg) -> Call:
-        tools, answer = self._tools, self._answer
-        resumed = isinstance(answer, ResumableStream) and answer.leg > 0
-        path = COMPLETIONS_PATH if resumed else self._request.path
-        dispatch = replace(placement.dispatch, length=self._length())
-        data = tools.peers.generation(placement.member, path, body, dispatch)
-        return Call(tools.pool, tools.peers.address(placement.member), data, leg)
+    @property
+    def _resumed(self) -> bool:
+        return isinstance(self._answer, ResumableStream) and self._answer.leg > 0
+
+    def _leg_path(self) -> str:
+        return COMPLETIONS_PATH if self._resumed else self._request.path
+
+    def _purpose(self) -> Purpose:
+        return Purpose.RESUME if self._resumed else Purpose.FIRST
+
+    @property
+    def _movable(self) -> bool:
+        """Whether the sequence may leave its instance at this moment."""
+        return self._answer.resumable and not self._client.slow
 
     def _schedule_review(self, leg: Leg) -> None:
         """When the sequence will have outgrown the stage it runs in."""
@@ -311,7 +340,17 @@ class Session:
             return
         member = self._tools.dispatcher.current(leg.placement.member)
         at = first_review(stage_map, member.stage, prompt + self._answer.tokens)
-        leg.review_at = float("inf") if at is None else at - prompt
+        leg.review_at(float("inf") if at is None else at - prompt)
+
+    def _review_later(self, leg: Leg) -> None:
+        leg.review_at(self._answer.tokens + self._tools.slice_tokens)
+
+    def _give_up_move(self) -> None:
+        """Nothing comes of a move that was being prepared."""
+        move, self._move = self._move, None
+        if move is not None:
+            move.cancel()
+            self._tools.metrics.handover(HandoverOutcome.CANCELLED, move.transport)
 
     def _budget_left(self) -> Budget | None:
         """The client's limits less what is done; None when nothing may be made any more."""
@@ -323,7 +362,7 @@ class Session:
     def _length(self) -> int:
         """Tokens of the sequence now: prompt, as well as it is known, and output."""
         prompt = self._answer.prompt_tokens
-        return (self._estimate or 0 if prompt is None else prompt) + self._answer.tokens
+        return (self._placing.estimate or 0 if prompt is None else prompt) + self._answer.tokens
 
     def _pin(self, reason: Pin | None) -> None:
         if reason is not None and self._pinned is None:
@@ -349,12 +388,17 @@ class Session:
         self._account.first_tokens(now, answer.tokens)
         if leg is None:
             return
-        self._avoid = frozenset()
+        self._placing.avoid = frozenset()
         if isinstance(answer, ResumableStream):
             self._pin(answer.pin)
             if not answer.leg and answer.prompt_tokens is not None:
                 tools.gauge.learn(self._request, answer.prompt_tokens)
-                self._schedule_review(leg)
+            self._schedule_review(leg)
+
+    def computed(self, cached_tokens: int) -> None:
+        """The engine says how many tokens of the prompt it held."""
+        if not self._resumed:
+            self._account.cached = cached_tokens
 
     # What the client does --------------------------------------------------------------------
 
@@ -379,7 +423,7 @@ class Session:
 
     def view_changed(self) -> None:
         """Stages may have other ranges, and instances other stages."""
-        if self._leg is not None and self._leg.has_tokens and self._target is None:
+        if self._leg is not None and self._leg.has_tokens and self._move is None:
             self._schedule_review(self._leg)
 
     def sweep(self, now: float) -> None:

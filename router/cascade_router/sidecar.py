@@ -4,21 +4,27 @@ import asyncio
 import contextlib
 import logging
 import random
+from secrets import token_hex
 
 from cascade_router import limits
 from cascade_router.bans import Bans
+from cascade_router.channel.target_end import TargetChannels
 from cascade_router.config import Config, join_address
 from cascade_router.dispatch import Dispatcher
-from cascade_router.front import Front
+from cascade_router.front import Door, Front
 from cascade_router.handover import Mover
+from cascade_router.hop import KeyFile
+from cascade_router.hop_side import HopSide
 from cascade_router.measure import LengthGauge
 from cascade_router.membership import View
 from cascade_router.metrics import Metrics
+from cascade_router.offers import Offers
 from cascade_router.own_engine import OwnEngine
 from cascade_router.peers import Peers
 from cascade_router.pool import Pool
 from cascade_router.server import ClientConnection, Connections
 from cascade_router.tools import Tools
+from cascade_router.waiting import WaitingRoom
 
 BACKLOG = 4096
 
@@ -33,24 +39,30 @@ class Sidecar:
         self._timing = timing or limits.Timing()
         loop = asyncio.get_running_loop()
         engine = join_address(config.engine_host, config.engine_port)
-        pool, peers = Pool(loop, engine), Peers(config, engine, loop)
-        own, bans = OwnEngine(pool, engine, loop), Bans()
-        dispatcher = Dispatcher(
-            loop, pool, peers, own, bans, self._timing.bid_deadline, random.random
-        )
+        self._pool = Pool(loop, config.engine_host, config.engine_port)
+        keys, bans = KeyFile(config.hop_key_file), Bans()
+        own = OwnEngine(self._pool, engine, loop, config.max_prefix_tokens)
+        peers = Peers(config.address, engine, self._pool, keys, loop)
+        offers = Offers(loop, peers, own, bans, self._timing.bid_deadline)
+        dispatcher = Dispatcher(loop, offers, peers, own, bans, random.random)
+        metrics = Metrics(config.namespace, config.service)
         self.tools = Tools(
             loop=loop,
-            pool=pool,
+            # A router that is started again must not take up the names of its predecessor.
+            name=f"{config.pod_name}/{token_hex(4)}",
             peers=peers,
             own=own,
             bans=bans,
             dispatcher=dispatcher,
+            waiting=WaitingRoom(loop, dispatcher, metrics),
             mover=Mover(dispatcher),
-            gauge=LengthGauge(pool, peers, self._timing.tokenize),
-            metrics=Metrics(config.namespace, config.service),
+            gauge=LengthGauge(peers, self._timing.tokenize),
+            metrics=metrics,
             timing=self._timing,
         )
-        self.front = Front(self.tools)
+        self.hop_side = HopSide(own, self._pool, loop)
+        self.channels = TargetChannels()
+        self.front = Front(self.tools, Door(keys, self.hop_side, self.channels, loop))
         self.connections = Connections()
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -81,6 +93,10 @@ class Sidecar:
         ]
         _log.info("listening on %s:%d", config.listen_host, config.listen_port)
 
+    def busy(self) -> int:
+        """Answers that are under way, to clients and to fronts."""
+        return self.connections.busy() + self.channels.busy()
+
     async def drain(self) -> None:
         """Leave: tell everybody, let what runs end, at most for the configured grace."""
         end = self.tools.loop.time() + self._config.drain_seconds
@@ -99,11 +115,15 @@ class Sidecar:
                 await task
         for connection in list(self.connections.open):
             connection.hang_up()
-        self.tools.pool.close()
+        self.channels.close()
+        self.tools.waiting.close()
+        self.tools.peers.close()
+        self._pool.close()
 
     def _stop_being_ready(self) -> None:
         _log.info("leaving: not ready from now on")
         self.front.draining = True
+        self.hop_side.draining = True
         self.connections.draining = True
 
     def _stop_listening(self) -> None:
@@ -115,9 +135,11 @@ class Sidecar:
     async def _wait_for_streams(self, end: float) -> None:
         try:
             async with asyncio.timeout_at(end):
-                await self.connections.quiet()
+                while self.busy():
+                    await self.connections.quiet()
+                    await self.channels.quiet()
         except TimeoutError:
-            busy = self.connections.busy()
+            busy = self.busy()
             _log.warning("leaving with %d streams cut off: the grace period is over", busy)
         else:
             _log.info("leaving: nothing runs here any more")
@@ -129,7 +151,9 @@ class Sidecar:
             await asyncio.sleep(limits.SWEEP_SECONDS)
             now = tools.loop.time()
             self.connections.sweep(now)
-            tools.pool.sweep(now)
+            self.channels.sweep(now)
+            self._pool.sweep(now)
+            tools.peers.sweep(now)
             tools.dispatcher.sweep(now)
             for session in list(tools.sessions):
                 session.sweep(now)

@@ -13,11 +13,13 @@ from typing import Any, Final
 DATA: Final = b"data: "
 DONE_EVENT: Final = b"data: [DONE]\n\n"
 TOKEN_IDS: Final = b',"token_ids":['
+_TOKEN_IDS_BYTES: Final = len(TOKEN_IDS)
 PROMPT_IDS: Final = b',"prompt_token_ids":['
 FINISHED: Final = b'"finish_reason":"'
 REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}".encode()
 REPLACEMENT_ESCAPED: Final = b"\\ufffd"
 
+_RETURN: Final = 0x0D
 _STRING: Final = rb'"(?:[^"\\]|\\.)*"'
 _TEXT: Final = re.compile(rb'"text":(' + _STRING + rb")")
 _CONTENT: Final = re.compile(rb'"content":(' + _STRING + rb")")
@@ -26,6 +28,7 @@ _STOP_REASON: Final = re.compile(rb'"stop_reason":(null|-?[0-9]+|' + _STRING + r
 _USAGE: Final = re.compile(
     rb'"usage"\s*:\s*\{[^{}]*?"prompt_tokens"\s*:\s*([0-9]+)[^}]*?"completion_tokens"\s*:\s*([0-9]+)'
 )
+_CACHED: Final = re.compile(rb'"cached_tokens"\s*:\s*([0-9]+)')
 _USAGE_OTHER_ORDER: Final = re.compile(
     rb'"usage"\s*:\s*\{[^{}]*?"completion_tokens"\s*:\s*([0-9]+)[^}]*?"prompt_tokens"\s*:\s*([0-9]+)'
 )
@@ -52,7 +55,7 @@ class EventSplitter:
 
         Raises EventTooLarge.
         """
-        if b"\r" in data:
+        if _RETURN in data:
             data = data.replace(b"\r", b"")  # JSON escapes it, so it only ends lines.
         if not self.rest and data.endswith(b"\n\n") and data.count(b"\n\n") == 1:
             return [data]
@@ -98,10 +101,12 @@ def count_ids(raw: bytes) -> int:
 
 def count_tokens(body: bytes) -> int:
     """Generated tokens in a piece of a stream: ids where it carries them, else its events."""
-    if body.count(b"\n\n") == 1:
-        start, first, end = _token_ids_within(body)
-        if start >= 0:
-            return count_ids(body[first:end])
+    start = body.rfind(TOKEN_IDS)
+    if start >= 0 and body.find(b"\n\n") == len(body) - 2:
+        # Most reads are one event, whole.
+        first = start + _TOKEN_IDS_BYTES
+        end = body.find(b"]", first)
+        return body.count(b",", first, end) + 1 if end > first else 0
     total, events = 0, 0
     for event in body.split(b"\n\n"):
         start, first, end = _token_ids_within(event)
@@ -129,6 +134,14 @@ def usage_of(body: bytes) -> tuple[int, int] | None:
         return int(found[1]), int(found[2])
     found = _USAGE_OTHER_ORDER.match(body, start)
     return (int(found[2]), int(found[1])) if found is not None else None
+
+
+def cached_tokens_of(body: bytes) -> int | None:
+    """Prompt tokens that the engine held, by the last usage in a body or an event."""
+    found = None
+    for found in _CACHED.finditer(body):  # noqa: B007 - the last one is wanted
+        pass
+    return None if found is None else int(found[1])
 
 
 def text_of(event: bytes) -> bytes:

@@ -12,7 +12,7 @@ from cascade_router.measure import LengthGauge
 from cascade_router.metrics import Metrics
 from cascade_router.own_engine import OwnEngine
 from cascade_router.peers import Peers
-from cascade_router.pool import Pool
+from cascade_router.waiting import WaitingRoom
 
 DEFAULT_SLICE_TOKENS = 64
 
@@ -32,16 +32,25 @@ class Tools:
     """One set per sidecar, made by its wiring."""
 
     loop: asyncio.AbstractEventLoop
-    pool: Pool
+    name: str
+    """Of this sidecar's pod."""
     peers: Peers
     own: OwnEngine
     bans: Bans
     dispatcher: Dispatcher
+    waiting: WaitingRoom
     mover: Mover
     gauge: LengthGauge
     metrics: Metrics
     timing: limits.Timing
     sessions: set[Running] = field(default_factory=set)
+    sequences: int = 0
+    """Sequences that were named so far."""
+
+    def new_sequence(self) -> str:
+        """A name for a sequence that no other has."""
+        self.sequences += 1
+        return f"{self.name}/{self.sequences}"
 
     @property
     def event_limit(self) -> int:

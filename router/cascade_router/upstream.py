@@ -1,53 +1,36 @@
-"""Connections to engines and other sidecars: kept alive, reused, and read in one pass.
+"""Connections to this pod's engine: kept alive, reused, and read in one pass.
 
-One call is one request and its answer. What arrives in one read is handed on in one piece, both as
-it came (`raw`, for a sidecar that only passes it on) and without the HTTP framing (`body`).
+The engine writes one event per chunk and one chunk per packet, thousands of times a second. So a
+read that is exactly one chunk, at a place where a chunk must begin, is taken apart here; everything
+else goes through the parser.
 """
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, cast
 
 import httptools
 
-from cascade_router import limits
+from cascade_router.line import Sink
 
-
-class Unreachable(Exception):
-    """The address gave no answer."""
-
-
-class NoConnection(Unreachable):
-    """No connection to the address could be made."""
-
-
-class Sink(Protocol):
-    """Whoever consumes the answer of a call. After `end` or `lost` nothing more comes."""
-
-    def head(self, status: int, headers: dict[str, str]) -> None:
-        """Status and headers (names in lower case) are here."""
-
-    def data(self, raw: bytes, body: bytes) -> None:
-        """One read: the bytes as they came, and the part of the body in them (may be empty)."""
-
-    def end(self, keep_alive: bool) -> None:
-        """The answer is complete; `keep_alive` says whether its framing allows another one."""
-
-    def lost(self, reason: str) -> None:
-        """The connection broke before the answer was complete."""
+MAX_HEADERS: Final = 200
+_SIZE_DIGITS: Final = 8
+_FRAMING: Final = 4
+"""Bytes around size and data of a chunk: two line ends."""
 
 
 class Upstream(asyncio.Protocol):
     """One connection. It belongs to a call while an answer is awaited, else to its pool."""
 
     __slots__ = (
+        "_between_chunks",
         "_body",
         "_complete",
+        "_deliver",
         "_framed",
         "_head",
         "_headers",
+        "_in_chunk",
         "_keep_alive",
         "_loop",
         "_on_idle",
@@ -56,7 +39,6 @@ class Upstream(asyncio.Protocol):
         "_status",
         "_transport",
         "idle_since",
-        "seen_at",
         "sink",
         "touched",
     )
@@ -69,28 +51,34 @@ class Upstream(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self.sink: Sink | None = None
-        self.idle_since = self.seen_at = 0.0
+        self.idle_since = 0.0
         self.touched = False
         self._paused = False
         self._headers: dict[str, str] = {}
         self._body: list[bytes] = []
         self._head = False
+        self._deliver: Callable[[bytes], None] = _nobody
         self._reset()
 
     def send(self, data: bytes, sink: Sink) -> None:
         """Send a whole request; its answer goes to `sink`."""
         self.sink = sink
+        self._deliver = sink.body
         self.touched = False
-        self.seen_at = self._loop.time()
         self._reset()
         if self._transport is None:
             self._loop.call_soon(self.connection_lost, None)
         else:
             self._transport.write(data)
 
+    def deliver_to(self, take: Callable[[bytes], None]) -> None:
+        """Who takes the pieces of the body of this answer, without a detour by its sink."""
+        self._deliver = take
+
     def abort(self) -> None:
         """Drop the connection at once: the other side stops working for it. Nobody is told."""
         self.sink = None
+        self._deliver = _nobody
         if self._transport is not None:
             self._transport.abort()
 
@@ -101,24 +89,11 @@ class Upstream(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read again; silence counts from here."""
-        self.seen_at = self._loop.time()
+        """Read again."""
         if self._paused:
             self._paused = False
             if self.usable and self._transport is not None:
                 self._transport.resume_reading()
-
-    def watch_for_dead_peer(self) -> None:
-        """Let the kernel notice a node that is gone without a word."""
-        raw = None if self._transport is None else self._transport.get_extra_info("socket")
-        if raw is None:
-            return
-        with contextlib.suppress(OSError):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limits.USER_TIMEOUT_MS)
 
     @property
     def usable(self) -> bool:
@@ -131,28 +106,19 @@ class Upstream(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        sink = self.sink
-        if sink is None:
-            self.abort()
-            return
-        self.touched = True
-        self.seen_at = self._loop.time()
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._break("the answer is not valid HTTP/1.1")
-            return
-        if self._head:
-            self._head = False
-            sink.head(self._status, self._headers)
-        if self.sink is not sink:
-            return
-        body = self._body
-        joined = body[0] if len(body) == 1 else b"".join(body)
-        self._body = []
-        sink.data(data, joined)
-        if self._complete and self.sink is sink:
-            self._release(sink)
+        if self._between_chunks and data.endswith(b"\r\n"):
+            end = data.find(b"\r\n", 1, _SIZE_DIGITS)
+            size = data[:end]
+            # What int() would take beside digits (sign, underscore, space) is no chunk size.
+            if end > 0 and size.isalnum():
+                try:
+                    whole = int(size, 16) == len(data) - end - _FRAMING > 0
+                except ValueError:
+                    whole = False
+                if whole:
+                    self._deliver(data[end + 2 : -2])
+                    return
+        self._parse(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -161,14 +127,14 @@ class Upstream(asyncio.Protocol):
         if sink is None:
             return
         if exc is None and self._status and not self._framed:
-            sink.end(False)
+            sink.end()
         else:
             sink.lost("the connection broke" if exc is None else f"{exc}" or type(exc).__name__)
 
     # httptools -------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self._headers) > 200:
+        if len(self._headers) > MAX_HEADERS:
             raise ValueError("too many headers")
         self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
 
@@ -183,6 +149,13 @@ class Upstream(asyncio.Protocol):
         self._framed = "content-length" in headers or "transfer-encoding" in headers
         self._head = True
 
+    def on_chunk_header(self) -> None:
+        self._in_chunk = True
+
+    def on_chunk_complete(self) -> None:
+        self._in_chunk = False
+        self._between_chunks = True
+
     def on_body(self, body: bytes) -> None:
         self._body.append(body)
 
@@ -190,6 +163,34 @@ class Upstream(asyncio.Protocol):
         self._complete = self._status != 0
 
     # Inner life ------------------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> None:
+        sink = self.sink
+        if sink is None:
+            self.abort()
+            return
+        self.touched = True
+        self._between_chunks = False
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._break("the answer is not valid HTTP/1.1")
+            return
+        # A chunk ended in this read, and nothing of the next one has come: its size line, however
+        # short, would leave the parser inside a chunk or the read without this end.
+        self._between_chunks = (
+            self._between_chunks and not self._in_chunk and data.endswith(b"\r\n")
+        )
+        if self._head:
+            self._head = False
+            sink.head(self._status, self._headers)
+        if self.sink is not sink:
+            return
+        body, self._body = self._body, []
+        if body:
+            self._deliver(body[0] if len(body) == 1 else b"".join(body))
+        if self._complete and self.sink is sink:
+            self._release(sink)
 
     def _reset(self) -> None:
         self._status = 0
@@ -199,20 +200,27 @@ class Upstream(asyncio.Protocol):
         self._framed = False
         self._complete = False
         self._keep_alive = False
+        self._in_chunk = False
+        self._between_chunks = False
 
     def _release(self, sink: Sink) -> None:
         self.sink = None
-        keep_alive = self._keep_alive
-        if keep_alive and self.usable:
+        self._deliver = _nobody
+        self._between_chunks = False
+        if self._keep_alive and self.usable:
             self.resume()
             self.idle_since = self._loop.time()
             self._on_idle(self, True)
         elif self._transport is not None:
             self._transport.close()
-        sink.end(keep_alive)
+        sink.end()
 
     def _break(self, reason: str) -> None:
         sink = self.sink
         self.abort()
         if sink is not None:
             sink.lost(reason)
+
+
+def _nobody(data: bytes) -> None:
+    """Takes what comes when no answer is awaited."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from cascade_router import sse
 
+_BACKSLASH = 0x5C
+_LINE_END = 0x0A
+
 
 @dataclass(frozen=True, slots=True)
 class UsualEvent:
@@ -23,6 +26,10 @@ class UsualEvent:
     """Between text and id; empty for a client that gets no ids."""
     out_tail: bytes
     with_ids: bool
+    start: int
+    """Where the text begins."""
+    middle_size: int
+    tail_size: int
 
     @classmethod
     def learn(cls, event: bytes, out: bytes, chat_in: bool, chat_out: bool) -> "UsualEvent | None":
@@ -41,25 +48,38 @@ class UsualEvent:
             out_middle=out[outside[1] : out_first] if with_ids else b"",
             out_tail=out[out_end:] if with_ids else out[outside[1] :],
             with_ids=with_ids,
+            start=inside[0],
+            middle_size=first - inside[1],
+            tail_size=len(event) - end,
         )
 
     def split(self, event: bytes) -> tuple[bytes, bytes] | None:
-        """(text, id) of a usual event whose text is complete and not empty, else None."""
-        if not (event.startswith(self.head) and event.endswith(self.tail)):
-            return None
-        start, end = len(self.head), event.rfind(self.middle)
-        if end <= start:
-            return None
-        number = event[end + len(self.middle) : -len(self.tail)]
-        if not number.isdigit() or sse.REPLACEMENT in event or sse.REPLACEMENT_ESCAPED in event:
-            return None
-        return event[start:end], number
+        """(text, id) if `event` is one usual event, whole, with complete text; else None."""
+        if event.startswith(self.head) and event.endswith(self.tail):
+            end = event.rfind(self.middle)
+            text = event[self.start : end]
+            number = event[end + self.middle_size : -self.tail_size]
+            if end <= self.start or not number.isdigit():
+                return None
+            # Nearly all text is ASCII without escapes, and says nothing but itself. (A byte is
+            # found by its number six times faster than by a string of one.)
+            if (text.isascii() and _BACKSLASH not in text) or is_complete(text):
+                # JSON escapes line ends: with one, this is more than one event.
+                return None if _LINE_END in text else (text, number)
+        return None
 
     def out(self, text: bytes, number: bytes) -> bytes:
         """What the client gets for it."""
         if self.with_ids:
             return b"".join((self.out_head, text, self.out_middle, number, self.out_tail))
-        return b"".join((self.out_head, text, self.out_tail))
+        return self.out_head + text + self.out_tail
+
+
+def is_complete(text: bytes) -> bool:
+    """Whether no character of a text, as it stands in JSON, stands for half of one."""
+    if text.isascii() and _BACKSLASH not in text:
+        return True
+    return sse.REPLACEMENT not in text and sse.REPLACEMENT_ESCAPED not in text
 
 
 def _text_span(event: bytes, chat: bool) -> tuple[int, int] | None:

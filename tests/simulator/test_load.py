@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cascade_policy.load import PREFILL_SHARE_SECONDS
+from cascade_policy.ledger import PREFILL_SHARE_SECONDS
 from cascade_simulator.decode_set import DecodeSet
 from cascade_simulator.live_sequence import LiveSequence
 from cascade_simulator.prefill_queue import PrefillShare

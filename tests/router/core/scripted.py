@@ -48,7 +48,7 @@ Script = Callable[[Connection, str, bytes], Awaitable[None]]
 
 @dataclass
 class ScriptedEngine:
-    """Answers `/health` by itself and everything else by the script."""
+    """Answers `/health` and `/metrics` by itself and everything else by the script."""
 
     script: Script
     port: int = 0
@@ -70,6 +70,8 @@ async def scripted_engine(script: Script) -> AsyncIterator[ScriptedEngine]:
                 path, body = await connection.read_request()
                 if path == "/health":
                     connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+                elif path == "/metrics":
+                    connection.send(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
                 else:
                     await engine.script(connection, path, body)
         except (asyncio.IncompleteReadError, ConnectionError):

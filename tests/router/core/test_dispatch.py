@@ -1,39 +1,40 @@
 """Who is asked, who answers in time, and what a target makes of a price that is old."""
 
 import asyncio
-import time
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
+from cascade_policy.arrival import Arrival, Question
+from cascade_policy.instance_book import Stay
 from cascade_policy.load import IDLE, InstanceLoad
+from cascade_policy.offer import Offer
 from cascade_policy.price import price
 from cascade_policy.stage_map import COPY, Boundaries, Handoff
-from cascade_router.hop import sign
-from cascade_router.peers import BID_PATH
+from cascade_router.announce import write_offer
+from cascade_router.dispatch import Wish
 from e2e.engine_simulator.next_token import expected_output
 from tests.router.core.cluster import (
     FAST,
-    MODEL,
     PATIENT,
+    Instance,
     cluster,
-    light_client,
     stage_map,
     stream,
     until,
 )
 from tests.router.core.loop import on_uvloop
 
-KEY = b"0123456789abcdef0123456789abcdef"
 
-
-def signed(path: str) -> dict[str, str]:
-    """The header of a sidecar of the same service."""
-    return {"x-cascade-hop": sign(KEY, path, time.time(), "test")}
+def enter(instance: Instance, length: int) -> Stay:
+    """A sequence that the book of `instance` holds and its engine knows nothing of."""
+    return instance.sidecar.tools.own.enter(Arrival(length))
 
 
 @on_uvloop
 async def test_a_bid_tells_the_load_and_the_book_is_exact(tmp_path: Path) -> None:
-    async with cluster(tmp_path, [0, 1], stage_map(3000)) as service, light_client() as client:
+    async with cluster(tmp_path, [0, 1], stage_map(3000)) as service:
         body = {"prompt": [7] * 50, "max_tokens": 3000, "ignore_eos": True}
         tasks = [
             asyncio.create_task(stream(service[number % 2].url, "/v1/completions", body))
@@ -48,11 +49,12 @@ async def test_a_bid_tells_the_load_and_the_book_is_exact(tmp_path: Path) -> Non
             lambda: own.load().kv_tokens == sum(s.length for s in batch.running),
             "the book holds what the engine holds, for both hops",
         )
-        response = await client.get(service[0].url + BID_PATH, headers=signed(BID_PATH))
+        offers = service[1].sidecar.tools.dispatcher.offers
+        told = await offers.ask([service[0].member], Question())
         lengths = [sequence.length for sequence in batch.running]
-        load = response.json()
-        assert (load["b"], load["s"]) == (6, sum(lengths))
-        assert load["s2"] == sum(length * length for length in lengths)
+        load = told[service[0].member.address].load
+        assert (load.sequences, load.kv_tokens) == (6, sum(lengths))
+        assert load.kv_tokens_squared == sum(length * length for length in lengths)
         service[0].engine.faults.hang = False
         for task in tasks:
             task.cancel()
@@ -71,43 +73,40 @@ async def test_the_price_that_is_held_is_the_one_that_the_target_computes(tmp_pa
     computing = InstanceLoad(1, 500, 250_000, 9_000.0, 0.0)
     async with cluster(tmp_path, [0, 0, 0], plan, timing=timing) as service:
         front = service[0].sidecar.tools.dispatcher
-        service[0].sidecar.tools.own.book(3000)
+        enter(service[0], 3000)
         loads = {service[1].member.address: decoding, service[2].member.address: computing}
         for address, load in loads.items():
-            front.heard(address, load)
-        placed = await front.place(500, None, without=frozenset({service[0].member.address}))
+            front.offers.heard(address, Offer(load))
+        placed = await front.place(Wish(500, without=frozenset({service[0].member.address})))
+        assert placed is not None
         assert placed.member == service[1].member
-        assert placed.dispatch.bid == price(
+        assert placed.bid == price(
             loads[placed.member.address],
             plan.engine,
             500,
-            placed.dispatch.remaining,
+            placed.remaining,
             plan.tpot_target_ms,
         )
 
 
 @on_uvloop
-async def test_a_price_that_has_risen_is_asked_again(tmp_path: Path) -> None:
+async def test_a_price_that_has_risen_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow = {**FAST, "perSequenceMs": 5.0}
     plan = stage_map(3000, engine=replace(stage_map().engine, per_sequence_ms=5.0))
-    timing = replace(PATIENT, bid_deadline=1e-6)
-    async with cluster(tmp_path, [1, 0], plan, timing=timing, coefficients=slow) as service:
+    async with cluster(tmp_path, [1, 0], plan, coefficients=slow) as service:
         front, target = service[0].sidecar, service[1]
-        bookings = [target.sidecar.tools.own.book(500) for _ in range(40)]
-        front.tools.dispatcher.heard(target.member.address, IDLE)
+        stays = [enter(target, 500) for _ in range(40)]
+        # What it told before these came.
+        monkeypatch.setattr(target.sidecar.hop_side, "bid", lambda _: write_offer(Offer(IDLE)))
         body = {"prompt": [5, 6], "max_tokens": 20, "ignore_eos": True}
         got = await stream(service[0].url, "/v1/completions", body)
         assert got.text == expected_output([5, 6], 20, ignore_eos=True).text
         assert got.headers["x-cascade-instance"] == target.name
-        async with light_client() as client:
-            response = await client.post(
-                target.url + "/v1/completions",
-                json={"model": MODEL, **body},
-                headers={**signed("/v1/completions"), "x-cascade-dispatch": "2;20;1.0"},
-            )
-        assert (response.status_code, response.headers["x-cascade-rebid"]) == (409, "1")
-        for booking in bookings:
-            booking.finish(front.tools.loop.time())
+        assert service.metric("cascade_dispatch_refusals_total", reason="price") == 1
+        for stay in stays:
+            stay.leave(front.tools.loop.time())
         await service.settle()
 
 
@@ -117,13 +116,13 @@ async def test_a_full_stage_overflows_to_its_neighbour_where_boundaries_are_soft
 ) -> None:
     plan = stage_map(1000, boundaries=Boundaries.SOFT)
     async with cluster(tmp_path, [0, 1], plan) as service:
-        full = [service[0].sidecar.tools.own.book(10) for _ in range(512)]
+        full = [enter(service[0], 10) for _ in range(512)]
         body = {"prompt": [5, 6], "max_tokens": 5}
         got = await stream(service[1].url, "/v1/completions", body)
         assert got.headers["x-cascade-stage"] == "1"
         assert service.metric("cascade_out_of_stage_dispatches_total") == 1
-        for booking in full:
-            booking.finish(service[0].sidecar.tools.loop.time())
+        for stay in full:
+            stay.leave(service[0].sidecar.tools.loop.time())
         got = await stream(service[1].url, "/v1/completions", body)
         assert got.headers["x-cascade-stage"] == "0"
 

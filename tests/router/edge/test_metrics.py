@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cascade_policy import names
 from cascade_policy.grid import length_grid
 from cascade_policy.pins import Pin
+from cascade_policy.stage_map import RECOMPUTE, WARM
 from cascade_router.metrics import HandoverOutcome, Metrics, Outcome, RescueOutcome
 
 MAX_LENGTH = 4096
@@ -116,18 +117,20 @@ def test_requests_in_flight_come_back_to_zero() -> None:
 
 def test_hand_overs_pins_and_rescues_are_counted_by_their_labels() -> None:
     page = metrics()
-    page.handover(HandoverOutcome.COMPLETED)
-    page.handover(HandoverOutcome.REFUSED, "nixl")
-    page.handover_gap(0.03)
+    page.handover(HandoverOutcome.COMPLETED, RECOMPUTE)
+    page.handover(HandoverOutcome.REFUSED, WARM)
+    page.handover_gap(0.03, WARM)
     page.pinned(Pin.TOOLS)
     page.rescued(RescueOutcome.FAILED)
     page.out_of_stage()
     samples = read(page)
     completed = {"outcome": "completed", "transport": "recompute"}
     assert one(samples, names.METRIC_HANDOVERS, **completed) == 1
-    assert one(samples, names.METRIC_HANDOVERS, outcome="refused", transport="nixl") == 1
-    assert one(samples, names.METRIC_HANDOVER_GAP_SECONDS + "_bucket", le="0.05") == 1
-    assert one(samples, names.METRIC_HANDOVER_GAP_SECONDS + "_bucket", le="0.025") == 0
+    assert one(samples, names.METRIC_HANDOVERS, outcome="refused", transport="warm") == 1
+    gap = names.METRIC_HANDOVER_GAP_SECONDS + "_bucket"
+    assert one(samples, gap, le="0.05", transport="warm") == 1
+    assert one(samples, gap, le="0.025", transport="warm") == 0
+    assert one(samples, gap, le="+Inf", transport="recompute") == 0
     assert one(samples, names.METRIC_PINS, reason="tools") == 1
     assert one(samples, names.METRIC_RESCUES, outcome="failed") == 1
     assert one(samples, names.METRIC_OUT_OF_STAGE) == 1

@@ -1,0 +1,276 @@
+"""What a router knows of its own engine, and what it makes of a sequence that is offered to it.
+
+The book of load, the index of prefixes, the memory as far as it can be known, and the reservation
+for one that has waited for long. Pure: times are seconds of one clock, given by the caller.
+"""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+from cascade_policy.admission import Reservation, Room, admit, blocks_needed, room
+from cascade_policy.arrival import Arrival, Purpose, Question
+from cascade_policy.engine_model import EngineModel
+from cascade_policy.ledger import Booking, LoadLedger
+from cascade_policy.load import InstanceLoad
+from cascade_policy.offer import Offer
+from cascade_policy.prefix_index import PrefixIndex
+from cascade_policy.price import has_risen, price
+from cascade_policy.stage_map import Handoff
+
+MAX_WARMING: Final = 2
+"""Warm-ups that an instance computes at once: each takes whole steps from everybody else."""
+MAX_RECENT: Final = 512
+"""Sequences of which is remembered how much of them the engine has seen."""
+RESERVATION_SECONDS: Final = 1.0
+"""A reservation lapses when its front does not renew it for so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """What an engine says of itself."""
+
+    blocks: int
+    block_tokens: int
+    caching: bool
+    """Whether it has a prefix cache."""
+    use: float
+    """Part of the KV cache in use, 0 to 1."""
+    preemptions: int
+    """Since its start."""
+
+
+class RefusalReason(StrEnum):
+    """Why a sequence is not taken: a closed set, the label values of a counter."""
+
+    PRICE = "price"
+    """The price has risen since it was bid."""
+    MEMORY = "memory"
+    """It does not fit beside what is there."""
+    WARMING = "warming"
+    """Enough warm-ups are under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What of a stage map an instance needs to judge an arrival."""
+
+    model: EngineModel
+    handoff: Handoff
+    tpot_target_ms: float
+
+
+class InstanceBook:
+    """The book of one instance."""
+
+    def __init__(self, terms: Terms, now: float, max_prefix_tokens: int | None = None) -> None:
+        self._terms = terms
+        self._model = terms.model
+        self._gauges: Gauges | None = None
+        self._preempted_at = -math.inf
+        self._ledger = LoadLedger(terms.model, now)
+        self._max_prefix_tokens = max_prefix_tokens
+        self._index = PrefixIndex(self._index_tokens())
+        self._recent: OrderedDict[str, int] = OrderedDict()
+        self._reserved: tuple[str, Reservation, float] | None = None
+        """Sequence, room, and until when."""
+        self.warming = 0
+        """Warm-ups that are under way."""
+
+    # What becomes known ----------------------------------------------------------------------
+
+    def use(self, terms: Terms) -> None:
+        """Judge by other terms from now on; what is booked keeps its price."""
+        self._terms = terms
+        self._adopt()
+
+    def measured(self, gauges: Gauges, now: float) -> None:
+        """The engine told its gauges."""
+        before = self._gauges
+        if before is not None and gauges.preemptions > before.preemptions:
+            self._preempted_at = now
+        if before is not None and gauges.preemptions < before.preemptions:
+            # It has restarted: its cache is empty.
+            self._index.clear()
+            self._recent.clear()
+        self._gauges = gauges
+        self._adopt()
+
+    def restarted(self) -> None:
+        """The engine was away: whatever it held is gone."""
+        self._index.clear()
+        self._recent.clear()
+
+    def computed(self, arrival: Arrival, cached_tokens: int) -> None:
+        """The engine says how much of an arrival's tokens it held."""
+        slack = self._model.block_tokens
+        self._index.correct(arrival.prefix, cached_tokens, slack)
+
+    # What is asked ---------------------------------------------------------------------------
+
+    def load(self, now: float) -> InstanceLoad:
+        """The load now."""
+        return self._ledger.load(now)
+
+    def offer(self, question: Question, now: float) -> Offer:
+        """The state of this instance for a sequence, reserving room for it if it is asked to."""
+        load = self._ledger.load(now)
+        reserved = question.reserve and self._reserve(question, now)
+        space = self._room(load, now)
+        kept = self._kept_for_others(question.sequence, now)
+        block = self._model.block_tokens
+        return Offer(
+            load=load,
+            cached=self._cached(question),
+            shared=self._ledger.shared(question.prefix),
+            free_tokens=(space.free - (0 if kept is None else kept.blocks)) * block,
+            capacity_tokens=space.capacity * block,
+            use=self._use(load),
+            caching=self._caching,
+            reserved=reserved,
+        )
+
+    def refusal(self, arrival: Arrival, now: float) -> RefusalReason | None:
+        """Why an arrival is not taken, or None when it is."""
+        if arrival.purpose is Purpose.CONTROL:
+            return None
+        if arrival.purpose is Purpose.WARM:
+            return RefusalReason.WARMING if self.warming >= MAX_WARMING else None
+        load = self._ledger.load(now)
+        if arrival.bid is not None:
+            asked = price(
+                load,
+                self._terms.model,
+                arrival.length,
+                arrival.remaining,
+                self._terms.tpot_target_ms,
+                self._cached(arrival),
+                fits=True,
+            )
+            if has_risen(arrival.bid, asked):
+                return RefusalReason.PRICE
+        need = self._need(arrival)
+        space = self._room(load, now)
+        if need > space.capacity:
+            return None  # No waiting would help; the engine itself says what it makes of it.
+        kept = self._kept_for_others(arrival.sequence, now)
+        return None if admit(need, space, kept).admitted else RefusalReason.MEMORY
+
+    def enter(self, arrival: Arrival, now: float) -> "Stay":
+        """Book an arrival; whoever enters one must let it leave."""
+        booking = self._ledger.book(
+            arrival.length,
+            now,
+            self._cached(arrival),
+            prefix=arrival.prefix,
+            blind_tokens=arrival.remaining if arrival.blind else None,
+        )
+        self._index.add(arrival.prefix)
+        if self._reserved is not None and self._reserved[0] == arrival.sequence:
+            self._reserved = None
+        if arrival.purpose is Purpose.WARM:
+            self.warming += 1
+        return Stay(self, arrival, booking)
+
+    # Inner life ------------------------------------------------------------------------------
+
+    @property
+    def _caching(self) -> bool:
+        return self._gauges is None or self._gauges.caching
+
+    def _adopt(self) -> None:
+        """The model, with the memory that the engine really has."""
+        gauges, model = self._gauges, self._terms.model
+        if gauges is not None and gauges.blocks > 0 and gauges.block_tokens > 0:
+            tokens = gauges.blocks * gauges.block_tokens
+            model = replace(model, kv_capacity_tokens=tokens, block_tokens=gauges.block_tokens)
+        self._model = model
+        self._ledger.set_model(model)
+        self._index.resize(self._index_tokens())
+
+    def _index_tokens(self) -> int:
+        capacity = self._model.kv_capacity_tokens if self._caching else 0
+        limit = self._max_prefix_tokens
+        return capacity if limit is None else min(capacity, limit)
+
+    def _use(self, load: InstanceLoad) -> float:
+        if self._gauges is not None:
+            return min(1.0, self._gauges.use)
+        return min(1.0, load.kv_tokens / self._model.kv_capacity_tokens)
+
+    def _cached(self, arrival: Arrival | Question) -> int:
+        """Tokens of a sequence that the engine should hold: of its prompt, or of what it has seen
+        of the sequence itself."""
+        if not self._caching:
+            return 0
+        seen = self._recent.get(arrival.sequence, 0)
+        return min(arrival.length, max(seen, self._index.match(arrival.prefix)))
+
+    def _need(self, arrival: Arrival | Question) -> int:
+        """Blocks that a sequence takes until the next decision about it."""
+        return blocks_needed(
+            arrival.length,
+            self._terms.handoff.slice_tokens,
+            self._model.block_tokens,
+            min(arrival.length, self._ledger.shared(arrival.prefix)),
+        )
+
+    def _reserve(self, question: Question, now: float) -> bool:
+        """Keep room for a sequence, unless another one has it kept already."""
+        held = self._reserved
+        if held is not None and held[0] != question.sequence and now < held[2]:
+            return False
+        need = self._need(question)
+        self._reserved = (question.sequence, Reservation(0, need), now + RESERVATION_SECONDS)
+        return True
+
+    def _kept_for_others(self, sequence: str, now: float) -> Reservation | None:
+        held = self._reserved
+        if held is None or now >= held[2] or held[0] == sequence:
+            return None
+        return held[1]
+
+    def _left(self, arrival: Arrival, booking: Booking, now: float) -> None:
+        """A sequence ended or moved on; the engine has seen all of it."""
+        booking.finish(now)
+        if arrival.purpose is Purpose.WARM:
+            self.warming -= 1
+        if arrival.sequence:
+            self._recent[arrival.sequence] = booking.length
+            self._recent.move_to_end(arrival.sequence)
+            if len(self._recent) > MAX_RECENT:
+                self._recent.popitem(last=False)
+
+    def _room(self, load: InstanceLoad, now: float) -> Room:
+        return room(
+            load,
+            self._model,
+            self._terms.handoff.slice_tokens,
+            held_tokens=self._ledger.held_tokens(),
+            measured_use=None if self._gauges is None else self._gauges.use,
+            since_preemption_ms=(now - self._preempted_at) * 1000,
+        )
+
+
+class Stay:
+    """One sequence on this instance, from its arrival until it leaves."""
+
+    __slots__ = ("_arrival", "_book", "_open", "booking")
+
+    def __init__(self, book: InstanceBook, arrival: Arrival, booking: Booking) -> None:
+        self._book = book
+        self._arrival = arrival
+        self._open = True
+        self.booking = booking
+
+    def computed(self, cached_tokens: int) -> None:
+        """The engine says how many of its tokens it held."""
+        self._book.computed(self._arrival, cached_tokens)
+
+    def leave(self, now: float) -> None:
+        """It ended, was aborted, lost or handed over. Harmless when it has left."""
+        if self._open:
+            self._open = False
+            self._book._left(self._arrival, self.booking, now)

@@ -1,0 +1,97 @@
+"""Where one request goes: what is known of its sequence, and the instance for it as it is now."""
+
+import asyncio
+
+from cascade_policy.arrival import Arrival, Purpose
+from cascade_policy.prefix_index import Block
+from cascade_router import limits
+from cascade_router.dispatch import Placement, Wish
+from cascade_router.errors import RequestError
+from cascade_router.prefix import prompt_blocks
+from cascade_router.request import Generation
+from cascade_router.tools import Tools
+from cascade_router.waiting import Urgency
+
+
+class Placing:
+    """The places of one request, over all its legs. Lengths in tokens."""
+
+    def __init__(self, tools: Tools, request: Generation) -> None:
+        self._tools = tools
+        self._request = request
+        self._arrived = tools.loop.time()
+        self.estimate: int | None = None
+        """Of the prompt, before an engine has told its length."""
+        self.prefix: tuple[Block, ...] = ()
+        self.sequence = "" if request.pin is not None else tools.new_sequence()
+        self.stage: int | None = None
+        """The stage at which the request entered."""
+        self.avoid: frozenset[str] = frozenset()
+        """Addresses that have failed it since its last token."""
+        self.failed: frozenset[str] = frozenset()
+        """Those that ever have."""
+
+    async def measure(self) -> None:
+        """The prompt's length decides the stage, its beginning tells who may hold it."""
+        tools, dispatcher = self._tools, self._tools.dispatcher
+        self.estimate = await tools.gauge.measure(
+            self._request, dispatcher.view.stage_map, dispatcher.helper()
+        )
+        self.prefix = prompt_blocks(self._request, self.estimate)
+
+    async def place(self, length: int, done: int, *, binding: bool, running: bool) -> Placement:
+        """The cheapest instance for the sequence, `length` tokens with `done` of them generated,
+        as soon as it fits somewhere. Raises RequestError.
+
+        `running`, its answer has begun: then it waits a while for somebody to be ready.
+        """
+        urgency = Urgency(self._arrived, running, len(self._request.body))
+        end = self._tools.loop.time() + limits.REPLACE_SECONDS
+        while True:
+            try:
+                placement = await self._tools.waiting.place(
+                    self._wish(length, done, binding), urgency
+                )
+            except RequestError:
+                if not running or self._tools.loop.time() >= end:
+                    raise
+            else:
+                self._note(placement, length)
+                return placement
+            self.avoid = frozenset()
+            await asyncio.sleep(limits.REPLACE_POLL_SECONDS)
+
+    def fail(self, placement: Placement) -> None:
+        """An instance failed the request: others first."""
+        self.avoid |= {placement.member.address}
+        self.failed |= {placement.member.address}
+
+    def arrival(self, placement: Placement, length: int, purpose: Purpose) -> Arrival:
+        """What the instance is told about the sequence it gets."""
+        return Arrival(
+            length=length,
+            remaining=placement.remaining,
+            bid=placement.bid,
+            purpose=purpose,
+            prefix=self.prefix,
+            sequence=self.sequence,
+            blind=not self._request.streamed,
+        )
+
+    def _wish(self, length: int, done: int, binding: bool) -> Wish:
+        limit = self._request.output_limit()
+        return Wish(
+            length=length,
+            limit=None if limit is None else max(0, limit - done),
+            prefix=self.prefix,
+            sequence=self.sequence,
+            without=self.avoid,
+            binding=binding,
+        )
+
+    def _note(self, placement: Placement, length: int) -> None:
+        stage = self._tools.dispatcher.stage_of(length)
+        if self.stage is None:
+            self.stage = stage
+        if placement.member.stage != stage:
+            self._tools.metrics.out_of_stage()
