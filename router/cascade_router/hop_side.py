@@ -7,20 +7,18 @@ of the engine's load, and counts the tokens that pass for it.
 import asyncio
 import json
 
-from cascade_policy.accounting import CHAT_PATH, COMPLETIONS_PATH
 from cascade_policy.load import Booking
 from cascade_router import limits, sse
+from cascade_router.api import PEER_METHODS, PLACED_PATHS
 from cascade_router.calls import Call
 from cascade_router.errors import UNAVAILABLE, UPSTREAM, RequestError
 from cascade_router.http1 import Request, request_bytes
 from cascade_router.own_engine import OwnEngine
+from cascade_router.passed import passed_headers, request_id
 from cascade_router.peers import HEADER_DISPATCH, HEADER_REBID, Dispatch
 from cascade_router.pool import Pool
 from cascade_router.server import ClientConnection
 from cascade_router.upstream import Unreachable
-
-GENERATION_PATHS = frozenset({COMPLETIONS_PATH, CHAT_PATH})
-HOP_PATHS = GENERATION_PATHS | {"/tokenize", "/detokenize"}
 
 
 class HopRelay:
@@ -40,10 +38,11 @@ class HopRelay:
         self._started = False
         self._seen_token = False
         self._booking: Booking | None = None
-        if request.path in GENERATION_PATHS:
+        if request.path in PLACED_PATHS:
             dispatch = Dispatch.parse(request.headers.get(HEADER_DISPATCH, ""))
             self._booking = own.book(dispatch.length)
-        data = request_bytes("POST", request.path, own.address, (), request.body)
+        passed = passed_headers(request.headers, request_id(request.headers))
+        data = request_bytes(request.method, request.path, own.address, passed, request.body)
         self._call = Call(pool, own.address, data, self)
         self._task = loop.create_task(self._send())
 
@@ -115,7 +114,7 @@ def accept(
     loop: asyncio.AbstractEventLoop,
 ) -> HopRelay | None:
     """Take a hop, or answer that it is not wanted."""
-    if request.path not in HOP_PATHS or request.method != "POST":
+    if PEER_METHODS.get(request.path) != request.method:
         front.error(RequestError(404, UNAVAILABLE, f"{request.path} is not served to peers"))
         return None
     dispatch = Dispatch.parse(request.headers.get(HEADER_DISPATCH, ""))

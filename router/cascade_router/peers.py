@@ -15,6 +15,7 @@ from cascade_router.errors import UNAVAILABLE, RequestError
 from cascade_router.hop import HopKeyError, KeyFile, sign, verify
 from cascade_router.http1 import request_bytes
 from cascade_router.membership import Member
+from cascade_router.passed import Headers
 
 BID_PATH: Final = "/_cascade/bid"
 HEADER_DISPATCH: Final = "x-cascade-dispatch"
@@ -65,21 +66,27 @@ class Peers:
         """Where requests for `member` go."""
         return self._engine_address if self.is_own(member) else member.address
 
-    def generation(self, member: Member, path: str, body: bytes, dispatch: Dispatch) -> bytes:
-        """A generation request for `member`. Raises RequestError without a hop key."""
+    def generation(
+        self, member: Member, path: str, body: bytes, dispatch: Dispatch, passed: Headers = ()
+    ) -> bytes:
+        """A generation request for `member`; `passed` are the client's headers for its engine.
+        Raises RequestError without a hop key."""
         if self.is_own(member):
-            return request_bytes("POST", path, self._engine_address, (), body)
+            return request_bytes("POST", path, self._engine_address, passed, body)
         headers = [
             (names.HEADER_HOP, self._signature(path)),
             (HEADER_DISPATCH, dispatch.header()),
+            *passed,
         ]
         return request_bytes("POST", path, member.address, headers, body)
 
-    def control(self, member: Member, method: str, path: str, body: bytes = b"") -> bytes:
-        """A bid or a `/tokenize` call. Raises RequestError without a hop key."""
+    def control(
+        self, member: Member, method: str, path: str, body: bytes = b"", passed: Headers = ()
+    ) -> bytes:
+        """A bid, or a call like `/tokenize`. Raises RequestError without a hop key."""
         if self.is_own(member) and path != BID_PATH:
-            return request_bytes(method, path, self._engine_address, (), body)
-        headers = [(names.HEADER_HOP, self._signature(path))]
+            return request_bytes(method, path, self._engine_address, passed, body)
+        headers = [(names.HEADER_HOP, self._signature(path)), *passed]
         return request_bytes(method, path, member.address, headers, body)
 
     def trusts(self, value: str, path: str) -> bool:

@@ -197,7 +197,7 @@ class Session:
         except RequestError:
             if self._head_sent:
                 raise
-            self._outcome = client_side.pass_error(self._client, refused)
+            self._outcome = client_side.pass_error(self._client, self._request, refused)
             return None
 
     async def _after_loss(self, placement: Placement, report: Report) -> Placement:
@@ -257,9 +257,9 @@ class Session:
         """The request cannot be served: say so in the way that is still possible."""
         self._outcome = Outcome.REJECTED if error.status < 500 else Outcome.FAILED
         if not self._head_sent:
-            self._client.error(error)
+            client_side.tell(self._client, self._request, error)
         elif self._request.streamed:
-            self._client.end(client_side.in_band(error))
+            self._client.end(client_side.in_band(self._request, error))
         else:
             self._client.abort()
 
@@ -300,7 +300,7 @@ class Session:
         resumed = isinstance(answer, ResumableStream) and answer.leg > 0
         path = COMPLETIONS_PATH if resumed else self._request.path
         dispatch = replace(placement.dispatch, length=self._length())
-        data = tools.peers.generation(placement.member, path, body, dispatch)
+        data = tools.peers.generation(placement.member, path, body, dispatch, self._request.headers)
         return Call(tools.pool, tools.peers.address(placement.member), data, leg)
 
     def _schedule_review(self, leg: Leg) -> None:
