@@ -112,6 +112,19 @@ async def test_no_spelling_of_a_hidden_path_reaches_the_engine(tmp_path: Path) -
         assert engine.lines == []
 
 
+@on_uvloop
+async def test_a_served_path_has_one_spelling(tmp_path: Path) -> None:
+    async with recording_engine() as engine, lone_sidecar(tmp_path, engine.port) as (_, url):
+        for served in API:
+            path = served.path
+            encoded = f"/%{ord(path[1]):02x}{path[2:]}"
+            others = [f"{path}/", f"/{path}", f"/.{path}", f"/a/..{path}", f"{path};a", encoded]
+            for target in [*others, path.upper(), f"{path}%20", path.replace("/", "\\")]:
+                status = await status_of(url, served.method, target)
+                assert (target, status in (400, 404)) == (target, True)
+        assert engine.lines == []
+
+
 @pytest.mark.parametrize("method", METHODS)
 @on_uvloop
 async def test_no_method_reaches_a_hidden_path(tmp_path: Path, method: str) -> None:
