@@ -1,5 +1,6 @@
 """Reads generation requests: which fields count, their defaults, and what is refused and why."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -40,6 +41,24 @@ class RequestRefused(Exception):
                 "code": self.status,
             }
         }
+
+
+def json_object(data: bytes) -> JsonObject:
+    """The body of a request. Raises RequestRefused."""
+    try:
+        body = json.loads(data)
+    except ValueError as error:
+        raise RequestRefused(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise RequestRefused("the body must be a JSON object")
+    return body
+
+
+def injected(status: int) -> RequestRefused:
+    """The refusal of a request on purpose."""
+    kinds = {429: "TooManyRequestsError", 503: "ServiceUnavailableError"}
+    kind = kinds.get(status, "InternalServerError")
+    return RequestRefused("injected fault", status=status, kind=kind)
 
 
 @dataclass(frozen=True, slots=True)

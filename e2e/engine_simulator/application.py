@@ -1,19 +1,20 @@
 """The engine's endpoints: what each path answers."""
 
-import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
-from typing import Any, Final
+from typing import Final
 
-from e2e.engine_simulator import sse
+from e2e.engine_simulator import administration, sse
 from e2e.engine_simulator.answer import StreamedAnswer, WholeAnswer
 from e2e.engine_simulator.api_request import (
     GenerationRequest,
     RequestRefused,
     check_model,
+    injected,
+    json_object,
     parse_generation,
     prompt_of,
 )
@@ -21,6 +22,7 @@ from e2e.engine_simulator.batch import LiveSequence, make_sequence
 from e2e.engine_simulator.engine import Engine
 from e2e.engine_simulator.faults import Faults, InvalidFaults
 from e2e.engine_simulator.http_connection import HttpConnection, HttpRequest
+from e2e.engine_simulator.other_apis import OtherApis
 from e2e.engine_simulator.vocabulary import UnknownToken, detokenise
 
 VERSION: Final = "0.32.0"
@@ -58,10 +60,14 @@ class Application:
             ("POST", "/v1/chat/completions"): partial(self._generate, chat=True),
             ("POST", "/tokenize"): self._tokenise,
             ("POST", "/detokenize"): self._detokenise,
+            **OtherApis(engine, settings.model, settings.max_length).routes(),
         }
+        administered = administration.Administration()
+        self._routes |= dict.fromkeys(administration.PATHS, administered.call)
         if settings.allow_faults:
             self._routes["GET", "/simulator/faults"] = self._show_faults
             self._routes["POST", "/simulator/faults"] = self._set_faults
+            self._routes["GET", "/simulator/administration"] = administered.show
         self._paths = {path for _, path in self._routes}
 
     def handle(self, connection: HttpConnection, request: HttpRequest) -> None:
@@ -90,10 +96,10 @@ class Application:
     def _generate(self, connection: HttpConnection, http: HttpRequest, *, chat: bool) -> None:
         status = self._engine.faults.strike_status()
         if status is not None:
-            raise _injected(status)
+            raise injected(status)
         settings = self._settings
         request = parse_generation(
-            _json_object(http), chat=chat, model=settings.model, max_length=settings.max_length
+            json_object(http.body), chat=chat, model=settings.model, max_length=settings.max_length
         )
         sequence = make_sequence(
             request.prompt,
@@ -156,7 +162,7 @@ class Application:
         connection.send(200, text.encode(), "text/plain; version=0.0.4; charset=utf-8")
 
     def _tokenise(self, connection: HttpConnection, http: HttpRequest) -> None:
-        body = _json_object(http)
+        body = json_object(http.body)
         check_model(body, self._settings.model)
         ids = prompt_of(body, chat="messages" in body)
         answer = {
@@ -168,7 +174,7 @@ class Application:
         connection.send_json(sse.json_bytes(answer))
 
     def _detokenise(self, connection: HttpConnection, http: HttpRequest) -> None:
-        body = _json_object(http)
+        body = json_object(http.body)
         check_model(body, self._settings.model)
         ids = body.get("tokens")
         if not isinstance(ids, list) or not all(type(n) is int and n >= 0 for n in ids):
@@ -184,27 +190,11 @@ class Application:
 
     def _set_faults(self, connection: HttpConnection, http: HttpRequest) -> None:
         try:
-            self._engine.set_faults(Faults.from_json(_json_object(http)))
+            self._engine.set_faults(Faults.from_json(json_object(http.body)))
         except InvalidFaults as error:
             raise RequestRefused(str(error)) from None
         self._show_faults(connection, http)
 
 
-def _json_object(http: HttpRequest) -> Mapping[str, Any]:
-    try:
-        body = json.loads(http.body)
-    except ValueError as error:
-        raise RequestRefused(f"the body is not JSON: {error}") from None
-    if not isinstance(body, dict):
-        raise RequestRefused("the body must be a JSON object")
-    return body
-
-
 def _unavailable(message: str) -> RequestRefused:
     return RequestRefused(message, status=503, kind="ServiceUnavailableError")
-
-
-def _injected(status: int) -> RequestRefused:
-    kinds = {429: "TooManyRequestsError", 503: "ServiceUnavailableError"}
-    kind = kinds.get(status, "InternalServerError")
-    return RequestRefused("injected fault", status=status, kind=kind)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Protocol, cast
+from urllib.parse import unquote
 
 import httptools
 
@@ -31,6 +32,7 @@ class HttpRequest:
 
     method: str = ""
     path: str = ""
+    """Without the query, percent encoding decoded, as an ASGI server hands it on."""
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     keep_alive: bool = True
@@ -89,6 +91,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._request = HttpRequest()
+        self._url = b""
         self._body: list[bytes] = []
         self._size = 0
         self._waiting: deque[HttpRequest] = deque()
@@ -138,12 +141,13 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._request = HttpRequest()
+        self._url = b""
         self._body = []
         if self._current is None:
             self._set_timer(REQUEST_SECONDS)
 
     def on_url(self, url: bytes) -> None:
-        self._request.path += url.decode("latin-1")
+        self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._request.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
@@ -159,7 +163,7 @@ class HttpConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._request.body = b"".join(self._body)
-        self._request.path = self._request.path.partition("?")[0]
+        self._request.path = _path(self._url)
         self._body = []
         self._size = 0
         self._waiting.append(self._request)
@@ -257,3 +261,12 @@ class HttpConnection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _path(url: bytes) -> str:
+    """The path of a request's target, decoded; empty where it has none."""
+    try:
+        path = httptools.parse_url(url).path
+    except httptools.HttpParserInvalidURLError:
+        return ""
+    return unquote(path.decode("latin-1")) if path else ""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from cascade_policy.accounting import CHAT_PATH, COMPLETIONS_PATH
+from cascade_policy.request_ids import is_plain
 
 
 class Pin(StrEnum):
@@ -38,16 +39,21 @@ class Pin(StrEnum):
     DISABLED = "disabled"
 
 
-REFUSED_HEADERS: Final = frozenset({"x-data-parallel-rank"})
-"""Headers, in lower case, by which a client could choose the place inside an engine."""
+REFUSED_HEADERS: Final = frozenset({"x-data-parallel-rank", "x-vllm-priority"})
+"""Headers, in lower case, by which a client could choose the place inside an engine, or overtake
+other clients."""
 
 _REFUSED: Final = ("kv_transfer_params", "ec_transfer_params")
+STEERING_FIELDS: Final = frozenset({*_REFUSED, "vllm_xargs", "priority", "request_id"})
+"""All fields that `refused_fields` looks at."""
 
 
 def refused_fields(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """Fields of the request by which a client could steer an engine: to be answered with 400.
+    """Fields of a request, to any path, by which a client could steer an engine: to be answered
+    with 400.
 
-    Transfer parameters make an engine contact any host; `priority` would overtake other clients.
+    Transfer parameters make an engine contact any host, and so may a `request_id` in which an
+    address is written; `priority` would overtake other clients.
     """
     refused = [name for name in _REFUSED if body.get(name) is not None]
     extra = body.get("vllm_xargs")
@@ -55,6 +61,9 @@ def refused_fields(body: Mapping[str, Any]) -> tuple[str, ...]:
         refused += [f"vllm_xargs.{name}" for name in _REFUSED if extra.get(name) is not None]
     if body.get("priority"):
         refused.append("priority")
+    identity = body.get("request_id")
+    if identity is not None and not (isinstance(identity, str) and is_plain(identity)):
+        refused.append("request_id")
     return tuple(refused)
 
 
@@ -205,6 +214,8 @@ _COMMON: Final[dict[str, Rule]] = {
     "min_tokens": _whole,
     "stream_options": _stream_options,
     "return_token_ids": _flag,
+    # Goes with every leg as a header.
+    "request_id": _text,
     # Only the first leg needs them: the next ones resume by ids.
     "add_special_tokens": _flag,
     # Pinned unless they are switched off.

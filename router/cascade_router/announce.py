@@ -8,6 +8,7 @@ from cascade_policy.arrival import Arrival, Purpose, Question
 from cascade_policy.load import InvalidLoad
 from cascade_policy.offer import Offer
 from cascade_policy.prefix_index import Block
+from cascade_router.passed import Headers, passed_on
 
 Blocks = tuple[tuple[int, int], ...]
 
@@ -24,8 +25,9 @@ class _Question(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Arrival(msgspec.Struct, frozen=True, omit_defaults=True):
+    method: str = msgspec.field(name="m")
     path: str = msgspec.field(name="at")
-    headers: dict[str, str] = msgspec.field(name="h", default_factory=dict)
+    headers: Headers = msgspec.field(name="h", default=())
     length: int = msgspec.field(name="l", default=0)
     remaining: float = msgspec.field(name="n", default=0.0)
     bid: float | None = msgspec.field(name="b", default=None)
@@ -56,10 +58,11 @@ def read_question(data: bytes) -> Question:
     return Question(max(0, read.length), _blocks(read.prefix), read.sequence, read.reserve)
 
 
-def write_arrival(arrival: Arrival, path: str, headers: dict[str, str]) -> bytes:
+def write_arrival(arrival: Arrival, method: str, path: str, headers: Headers) -> bytes:
     """What announces a request for `path` that carries `headers`."""
     return msgspec.json.encode(
         _Arrival(
+            method,
             path,
             headers,
             arrival.length,
@@ -73,8 +76,8 @@ def write_arrival(arrival: Arrival, path: str, headers: dict[str, str]) -> bytes
     )
 
 
-def read_arrival(data: bytes) -> tuple[Arrival, str, dict[str, str]]:
-    """(arrival, path, headers). Raises InvalidAnnouncement."""
+def read_arrival(data: bytes) -> tuple[Arrival, str, str, Headers]:
+    """(arrival, method, path, headers). Raises InvalidAnnouncement."""
     try:
         read = _arrivals.decode(data)
     except msgspec.MsgspecError as error:
@@ -88,7 +91,7 @@ def read_arrival(data: bytes) -> tuple[Arrival, str, dict[str, str]]:
         sequence=read.sequence,
         blind=read.blind,
     )
-    return arrival, read.path, read.headers
+    return arrival, read.method, read.path, passed_on(read.headers)
 
 
 def write_offer(offer: Offer) -> bytes:

@@ -10,6 +10,13 @@ from cascade_router.request import Generation
 from cascade_router.resumable import ResumableStream
 
 _TAIL_BYTES = 4096
+_LAST_EVENTS = frozenset(
+    {
+        *(b"response.completed", b"response.incomplete", b"response.failed"),
+        *(b"message_stop", b"error"),
+    }
+)
+"""Typed events after which nothing is missing: of the Responses and the Messages API."""
 
 
 class Answer(Protocol):
@@ -117,6 +124,8 @@ class PinnedStream:
         for event in events:
             if event == sse.DONE_EVENT:
                 self.complete = True
+            elif event.startswith(sse.EVENT):
+                self._typed(event)
             elif b'"choices":[]' in event:
                 usage = sse.usage_of(event)
                 if usage is not None:
@@ -129,6 +138,15 @@ class PinnedStream:
 
     def close(self) -> bytes:
         return b""
+
+    def _typed(self, event: bytes) -> None:
+        name = sse.event_name(event)
+        self.complete = self.complete or name in _LAST_EVENTS
+        usage = None if name == b"message_start" else sse.usage_of(event)
+        if usage is not None:
+            self.prompt_tokens, self.tokens = usage
+        else:
+            self.tokens += sse.count_tokens(event)
 
 
 def new_answer(request: Generation, event_limit: int) -> Answer:

@@ -2,15 +2,18 @@
 
 from cascade_policy import names
 from cascade_policy.pins import Pin
-from cascade_router.errors import UPSTREAM, RequestError, error_events
+from cascade_router.errors import UPSTREAM, Dialect, RequestError, error_events
 from cascade_router.http1 import EVENT_STREAM, JSON
 from cascade_router.legs import Refused
 from cascade_router.membership import Member
 from cascade_router.metrics import Outcome
+from cascade_router.passed import REQUEST_ID
 from cascade_router.request import Generation
 from cascade_router.server import ClientConnection
 
-_BY_REQUEST = ("x-request-id",)
+_OF_THE_ANSWER = ("metadata",)
+"""Headers of the engine without which its answer cannot be read: where each embedding lies in an
+answer of bytes."""
 
 
 def begin(
@@ -31,16 +34,18 @@ def begin(
         head.append((names.HEADER_PINNED, pin.value))
         # Nothing that is pinned is ever handed over; how often others will be is not known yet.
         head.append((names.HEADER_HANDOVERS, "0"))
-    head += [(name, headers[name]) for name in _BY_REQUEST if name in headers]
+    head += [(name, headers[name]) for name in _OF_THE_ANSWER if name in headers]
+    head.append((REQUEST_ID, request.request_id))
     # Without a length: an unstreamed answer may still have to be made again by another engine.
     client.begin(200, head)
 
 
-def pass_error(client: ClientConnection, refused: Refused) -> Outcome:
+def pass_error(client: ClientConnection, request: Generation, refused: Refused) -> Outcome:
     """An engine's own error answer, as it came."""
     headers = [
         (name, refused.headers[name]) for name in ("retry-after",) if name in refused.headers
     ]
+    headers.append((REQUEST_ID, request.request_id))
     kind = refused.headers.get("content-type", JSON)
     client.respond(refused.status, refused.body, headers, kind)
     return Outcome.REJECTED if refused.status < 500 else Outcome.FAILED
@@ -56,9 +61,22 @@ def broken(why: str) -> RequestError:
     return RequestError(502, UPSTREAM, f"the request could not be completed: {why}")
 
 
-def in_band(error: RequestError) -> bytes:
+def tell(client: ClientConnection, request: Generation, error: RequestError) -> None:
+    """An error as a whole answer."""
+    respond(client, error, request.dialect, request.request_id)
+
+
+def respond(
+    client: ClientConnection, error: RequestError, dialect: Dialect, request_id: str
+) -> None:
+    """An error as a whole answer, also to a request that could not be read."""
+    headers = [*error.headers(), (REQUEST_ID, request_id)]
+    client.respond(error.status, error.body(dialect), headers)
+
+
+def in_band(request: Generation, error: RequestError) -> bytes:
     """An error inside a stream whose head is sent."""
-    return error_events(error.status, error.kind, error.message)
+    return error_events(error.status, error.kind, error.message, request.dialect)
 
 
 def trace(number: int, source: int, target: int) -> bytes:

@@ -1,26 +1,41 @@
-"""Which request goes where: the paths this sidecar serves to clients and to other sidecars."""
+"""Which request goes where: what this sidecar does for a path of the API, and for a peer."""
 
-import asyncio
 import logging
-import time
 from collections.abc import Callable
 
 from cascade_policy.names import HEADER_HOP
+from cascade_router import client_side
 from cascade_router.account import RequestAccount
-from cascade_router.channel import handshake, target_end
-from cascade_router.errors import FORBIDDEN, INVALID_REQUEST, NOT_FOUND, UNAVAILABLE, RequestError
-from cascade_router.hop import HopKeyError, KeyFile, verify
-from cascade_router.http1 import JSON, Request
-from cascade_router.line import Unreachable
+from cascade_router.api import (
+    HEALTH_PATH,
+    METRICS_PATH,
+    PATHS,
+    READY_PATH,
+    ApiPath,
+    Serving,
+    is_stored_response,
+)
+from cascade_router.asks import Ask
+from cascade_router.channel import handshake
+from cascade_router.door import Door
+from cascade_router.errors import (
+    FORBIDDEN,
+    INVALID_REQUEST,
+    NOT_FOUND,
+    UNAVAILABLE,
+    Dialect,
+    RequestError,
+)
+from cascade_router.http1 import Request
 from cascade_router.metrics import CONTENT_TYPE, Outcome
-from cascade_router.paths import GENERATION_PATHS
-from cascade_router.request import parse
+from cascade_router.passed import request_id
+from cascade_router.request import check, no_stored_response, parse
 from cascade_router.server import ClientConnection, Exchange
 from cascade_router.session import Session
 from cascade_router.tools import Tools
 
-MODELS_PATH = "/v1/models"
-MODELS_SECONDS = 5.0
+SHOWN_CHARACTERS = 200
+"""What a log or an error repeats of a path."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,11 +49,10 @@ class Front:
         self.draining = False
         self.closed = False
         """Set some time after `draining`, when nobody should send requests here any more."""
-        self._gets: dict[str, Callable[[ClientConnection], Exchange | None]] = {
-            "/health": self._health,
-            "/ready": self._ready,
-            "/metrics": self._metrics,
-            MODELS_PATH: self._models,
+        self._own: dict[str, Callable[[ClientConnection], None]] = {
+            HEALTH_PATH: self._health,
+            READY_PATH: self._ready,
+            METRICS_PATH: self._metrics,
         }
 
     @property
@@ -57,16 +71,21 @@ class Front:
         if "upgrade" in request.headers:
             client.refuse(400, "protocol upgrades are not supported")
             return None
-        if request.path in GENERATION_PATHS:
-            return self._generate(client, request)
-        get = self._gets.get(request.path)
-        if get is None:
-            client.error(RequestError(404, NOT_FOUND, f"there is no {request.path} here"))
+        served = PATHS.get(request.path)
+        if served is None:
+            self._refuse(client, request, _not_served(request))
             return None
-        if request.method != "GET":
-            self._wrong_method(client, request, "GET")
+        if request.method != served.method:
+            self._refuse(client, request, _wrong_method(served))
             return None
-        return get(client)
+        match served.serving:
+            case Serving.PLACED:
+                return self._place(client, request)
+            case Serving.ASKED:
+                return self._ask(client, request, served)
+            case Serving.ROUTER:
+                self._own[request.path](client)
+                return None
 
     def _channel(self, client: ClientConnection, request: Request) -> None:
         """Another sidecar asks for a channel."""
@@ -80,31 +99,43 @@ class Front:
             headers, protocol = door.accept(hop)
             client.switch(headers, protocol)
 
-    def _generate(self, client: ClientConnection, request: Request) -> Exchange | None:
-        if request.method != "POST":
-            self._wrong_method(client, request, "POST")
-            return None
+    def _place(self, client: ClientConnection, request: Request) -> Exchange | None:
         try:
-            if self.closed:
-                raise RequestError(503, UNAVAILABLE, "this instance is leaving", retry_after=1)
+            self._refuse_late()
             stage_map = self._tools.dispatcher.view.stage_map
             enabled = stage_map is not None and stage_map.handoff.enabled
             generation = parse(request, enabled)
         except RequestError as error:
-            self._reject(error)
-            client.error(error)
+            self._count_rejected(error)
+            self._refuse(client, request, error)
             return None
         session = Session(self._tools, client, generation)
         session.start()
         return session
 
-    def _reject(self, error: RequestError) -> None:
+    def _ask(self, client: ClientConnection, request: Request, served: ApiPath) -> Exchange | None:
+        try:
+            self._refuse_late()
+            check(request)
+        except RequestError as error:
+            self._refuse(client, request, error)
+            return None
+        return Ask(self._tools, client, request, served, request_id(request.headers))
+
+    def _refuse_late(self) -> None:
+        if self.closed:
+            raise RequestError(503, UNAVAILABLE, "this instance is leaving", retry_after=1)
+
+    def _refuse(self, client: ClientConnection, request: Request, error: RequestError) -> None:
+        """Answer with an error before any engine has seen the request."""
+        served = PATHS.get(request.path)
+        dialect = Dialect.OPENAI if served is None else served.dialect
+        client_side.respond(client, error, dialect, request_id(request.headers))
+
+    def _count_rejected(self, error: RequestError) -> None:
         now = self._tools.loop.time()
         outcome = Outcome.REJECTED if error.status < 500 else Outcome.FAILED
         RequestAccount(self._tools.metrics, now).close(outcome, None, 0, now)
-
-    def _wrong_method(self, client: ClientConnection, request: Request, right: str) -> None:
-        client.error(RequestError(405, INVALID_REQUEST, f"{request.path} is for {right}"))
 
     def _health(self, client: ClientConnection) -> None:
         client.respond(200, b'{"status":"ok"}')
@@ -127,62 +158,13 @@ class Front:
             session.sweep(self._tools.loop.time())
         client.respond(200, self._tools.metrics.render(), kind=CONTENT_TYPE)
 
-    def _models(self, client: ClientConnection) -> Exchange:
-        return _Models(client, self._tools)
+
+def _not_served(request: Request) -> RequestError:
+    if is_stored_response(request.method, request.path):
+        return no_stored_response(request.path.split("/")[3])
+    return RequestError(404, NOT_FOUND, f"there is no {request.path[:SHOWN_CHARACTERS]} here")
 
 
-class Door:
-    """Where other sidecars come in."""
-
-    def __init__(
-        self,
-        keys: KeyFile,
-        service: target_end.Service,
-        channels: target_end.TargetChannels,
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._keys = keys
-        self._service = service
-        self._channels = channels
-        self._loop = loop
-
-    def trusts(self, hop: str, path: str) -> bool:
-        """Whether a hop header was made by a sidecar of this service for `path`."""
-        try:
-            keys = self._keys.keys(self._loop.time())
-        except HopKeyError:
-            return False
-        return verify(keys, hop, path, time.time())
-
-    def accept(self, hop: str) -> tuple[list[tuple[str, str]], Callable[[], asyncio.Protocol]]:
-        """The answer to a front that is trusted, and the protocol that takes over."""
-        return target_end.accept(hop, self._keys, self._service, self._channels, self._loop)
-
-
-class _Models:
-    """The engine's own list of models."""
-
-    def __init__(self, client: ClientConnection, tools: Tools) -> None:
-        self._client = client
-        self._tools = tools
-        self._task: asyncio.Task[None] = tools.loop.create_task(self._run())
-
-    async def _run(self) -> None:
-        try:
-            answer = await self._tools.own.get(MODELS_PATH, MODELS_SECONDS)
-        except Unreachable as error:
-            self._client.error(
-                RequestError(503, UNAVAILABLE, f"the engine is away: {error}", retry_after=1)
-            )
-            return
-        kind = answer.headers.get("content-type", JSON)
-        self._client.respond(answer.status, answer.body, kind=kind)
-
-    def client_gone(self) -> None:
-        self._task.cancel()
-
-    def client_slow(self) -> None:
-        """One small write: nothing to hold back."""
-
-    def client_ready(self) -> None:
-        """Nothing was held back."""
+def _wrong_method(served: ApiPath) -> RequestError:
+    message = f"{served.path} is for {served.method}"
+    return RequestError(405, INVALID_REQUEST, message, extra=[("allow", served.method)])

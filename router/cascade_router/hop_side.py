@@ -6,7 +6,6 @@ of the engine's load, and counts the tokens that pass for it.
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import Final
 
 from cascade_policy.arrival import Arrival, Purpose
@@ -18,14 +17,15 @@ from cascade_router.announce import (
     read_question,
     write_offer,
 )
+from cascade_router.api import PEER_METHODS
 from cascade_router.calls import Call
 from cascade_router.channel.frames import InvalidFrame
 from cascade_router.channel.target_end import TargetChannel
 from cascade_router.errors import NOT_FOUND, UNAVAILABLE, UPSTREAM, RequestError
 from cascade_router.http1 import JSON, request_bytes
 from cascade_router.line import Unreachable
+from cascade_router.outbound import Outbound
 from cascade_router.own_engine import OwnEngine
-from cascade_router.paths import ENGINE_PATHS
 from cascade_router.pool import Pool
 
 HEADER_REFUSED: Final = "x-cascade-refused"
@@ -61,10 +61,10 @@ class HopSide:
     ) -> "HopRelay | None":
         """Pass a request to the engine, or say why not."""
         try:
-            arrival, path, headers = read_arrival(announcement)
+            arrival, method, path, passed = read_arrival(announcement)
         except InvalidAnnouncement as error:
             raise InvalidFrame(str(error)) from None
-        if path not in ENGINE_PATHS:
+        if PEER_METHODS.get(path) != method:
             unknown = RequestError(404, NOT_FOUND, f"{path} is not served to peers")
             channel.answer(number, unknown.status, {"content-type": JSON}, unknown.body())
             return None
@@ -80,11 +80,13 @@ class HopSide:
             headers = {"content-type": JSON, HEADER_REFUSED: refused.value}
             channel.answer(number, REFUSED, headers, write_offer(self._own.offer_to(arrival)))
             return None
-        return HopRelay(channel, number, self, arrival, path, headers, body)
+        return HopRelay(channel, number, self, arrival, Outbound(path, body, passed, method))
 
-    def call(self, path: str, headers: Mapping[str, str], body: bytes, sink: "HopRelay") -> Call:
+    def call(self, request: Outbound, sink: "HopRelay") -> Call:
         """A line to the engine."""
-        data = request_bytes("POST", path, self._own.address, headers.items(), body)
+        data = request_bytes(
+            request.method, request.path, self._own.address, request.headers, request.body
+        )
         return Call(self._pool, data, sink)
 
     def enter(self, arrival: Arrival) -> Stay | None:
@@ -113,9 +115,7 @@ class HopRelay:
         number: int,
         side: HopSide,
         arrival: Arrival,
-        path: str,
-        headers: Mapping[str, str],
-        body: bytes,
+        request: Outbound,
     ) -> None:
         self._channel = channel
         self._number = number
@@ -125,7 +125,7 @@ class HopRelay:
         self._blind = self._stay is None or arrival.blind
         self._seen_token = False
         self._before = self._last = b""
-        self._call = side.call(path, headers, body, self)
+        self._call = side.call(request, self)
         self._task = asyncio.get_running_loop().create_task(self._send())
 
     async def _send(self) -> None:

@@ -72,6 +72,10 @@ CLEAN_POINT_TOKENS: Final = 16
 """How long a hand-over waits for a clean point before it makes one by `/detokenize`."""
 REVIEW_AGE_SECONDS: Final = 0.25
 """Load older than this is asked for again before running sequences are reviewed."""
+ASK_SECONDS: Final = 10.0
+"""Wait for one engine's answer to what any of them can answer, such as `/tokenize`."""
+MOST_ASKED_OTHERS: Final = 2
+"""Other instances that are asked, one after the other, when this pod's engine cannot answer."""
 PROPAGATION_SECONDS: Final = 2.0
 """After SIGTERM, how long requests may still arrive from fronts that have not heard of it."""
 

@@ -7,17 +7,20 @@ asked.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from cascade_policy.accounting import CHAT_PATH, COMPLETIONS_PATH
 from cascade_policy.stage_map import StageMap
 from cascade_router import sse
+from cascade_router.api import TOKENIZE_PATH
 from cascade_router.line import Unreachable
 from cascade_router.membership import Member
+from cascade_router.outbound import Outbound
 from cascade_router.peers import Peers
-from cascade_router.request import Generation, Undecoded
+from cascade_router.prompt_text import PromptText, prompt_text
+from cascade_router.request import Generation
 
 FIRST_RATIOS: Final = {"ascii": 4.0, "mixed": 3.0, "wide": 3.0}
 """UTF-8 bytes per token before anything is learned."""
@@ -31,10 +34,13 @@ MESSAGE_TOKENS: Final = 5
 """What a chat template adds per message, about."""
 LEAST_TOKENS: Final = 16
 """Shorter prompts teach more about the template than about the text."""
-_TOKENIZED_CHAT: Final = (
-    *("model", "messages", "tools", "add_generation_prompt", "continue_final_message"),
-)
-_TOKENIZED_PROMPT: Final = ("model", "prompt", "add_special_tokens")
+_TOKENIZED: Final = {
+    CHAT_PATH: (
+        *("model", "messages", "tools", "add_generation_prompt", "continue_final_message"),
+    ),
+    COMPLETIONS_PATH: ("model", "prompt", "add_special_tokens"),
+}
+"""Fields that `/tokenize` takes as they are; requests to other paths it does not understand."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,9 +60,12 @@ class LengthGauge:
         """Tokens of the prompt; `helper` is an instance whose engine may be asked."""
         if request.prompt_ids is not None:
             return sse.count_ids(request.prompt_ids)
-        script, size, messages = _shape(request.values)
-        estimate = self._estimate(script, size, messages)
+        text = prompt_text(request)
+        script = _script(text)
+        estimate = self._estimate(script, text)
         if stage_map is None or helper is None or not self._near(script, estimate, stage_map):
+            return estimate
+        if request.path not in _TOKENIZED:
             return estimate
         exact = await self._tokenize(request, helper)
         return estimate if exact is None else exact
@@ -65,18 +74,19 @@ class LengthGauge:
         """An engine told the true length of a prompt."""
         if request.prompt_ids is not None or prompt_tokens < LEAST_TOKENS:
             return
-        if _undecoded(request.values):
-            return
-        script, size, messages = _shape(request.values)
-        tokens = prompt_tokens - MESSAGE_TOKENS * messages
-        if size == 0 or tokens <= 0:
+        text = prompt_text(request)
+        script = _script(text)
+        tokens = prompt_tokens - MESSAGE_TOKENS * text.messages
+        if text.undecoded or text.ids or text.size == 0 or tokens <= 0:
             return
         seen = self._seen[script] = self._seen[script] + 1
         rate = max(LEARNING_RATE, 1 / seen)
-        self._ratios[script] += rate * (size / tokens - self._ratios[script])
+        self._ratios[script] += rate * (text.size / tokens - self._ratios[script])
 
-    def _estimate(self, script: str, size: int, messages: int) -> int:
-        return max(1, round(size / self._ratios[script])) + MESSAGE_TOKENS * messages
+    def _estimate(self, script: str, text: PromptText) -> int:
+        size = text.size + text.undecoded
+        tokens = round(size / self._ratios[script]) + text.ids
+        return max(1, tokens) + MESSAGE_TOKENS * text.messages
 
     def _near(self, script: str, estimate: int, stage_map: StageMap) -> bool:
         learned = self._seen[script] >= LEARNED_AFTER
@@ -87,12 +97,14 @@ class LengthGauge:
         )
 
     async def _tokenize(self, request: Generation, helper: Member) -> int | None:
-        fields = _TOKENIZED_CHAT if request.is_chat else _TOKENIZED_PROMPT
+        fields = _TOKENIZED[request.path]
         body = msgspec.json.encode(
             {name: msgspec.Raw(request.raw[name]) for name in fields if name in request.raw}
         )
         try:
-            answer = await self._peers.control(helper, "/tokenize", body, self._seconds)
+            answer = await self._peers.control(
+                helper, Outbound(TOKENIZE_PATH, body, request.headers), self._seconds
+            )
         except Unreachable as error:
             _log.info("/tokenize: %s; the estimate stands in", error)
             return None
@@ -110,39 +122,7 @@ class _Tokenized(msgspec.Struct):
     count: int
 
 
-def _shape(values: Mapping[str, Any]) -> tuple[str, int, int]:
-    """(script class, UTF-8 bytes, messages) of a prompt or a conversation."""
-    undecoded = _undecoded(values)
-    if undecoded:
-        return "ascii", undecoded, 0
-    texts = list(_texts(values.get("prompt")))
-    messages = values.get("messages")
-    count = 0
-    if isinstance(messages, list):
-        count = len(messages)
-        for message in messages:
-            if isinstance(message, Mapping):
-                texts += _texts(message.get("content"))
-    characters = sum(map(len, texts))
-    size = sum(len(text) if text.isascii() else len(text.encode(errors="replace"))
-               for text in texts)  # fmt: skip
-    ratio = size / characters if characters else 1.0
-    script = "ascii" if ratio < 1.1 else "mixed" if ratio < 1.7 else "wide"
-    return script, size, count
-
-
-def _undecoded(values: Mapping[str, Any]) -> int:
-    """Bytes of a prompt or a conversation that was not looked into."""
-    fields = (values.get("prompt"), values.get("messages"))
-    return sum(field.size for field in fields if isinstance(field, Undecoded))
-
-
-def _texts(content: object) -> Iterable[str]:
-    if isinstance(content, str):
-        yield content
-    elif isinstance(content, list):
-        for part in content:
-            if isinstance(part, str):
-                yield part
-            elif isinstance(part, Mapping) and isinstance(part.get("text"), str):
-                yield part["text"]
+def _script(text: PromptText) -> str:
+    """The class of scripts that a text is written in, by its bytes per character."""
+    ratio = text.size / text.characters if text.characters else 1.0
+    return "ascii" if ratio < 1.1 else "mixed" if ratio < 1.7 else "wide"

@@ -1,11 +1,13 @@
 """A hand-over in preparation: its target, and how the sequence gets there."""
 
+from cascade_policy.accounting import COMPLETIONS_PATH
 from cascade_policy.arrival import Purpose
 from cascade_policy.stage_map import RECOMPUTE, WARM
 from cascade_policy.warming import warm_again, warmth
 from cascade_router import limits
 from cascade_router.handover import Target
 from cascade_router.legs import Leg, Warmed
+from cascade_router.outbound import Outbound
 from cascade_router.placing import Placing
 from cascade_router.request import Generation
 from cascade_router.resumable import ResumableStream
@@ -72,7 +74,11 @@ class Move:
             self._tools,
             self.target,
             self._placing.arrival(self.target, length, Purpose.WARM),
-            self._request.warm_up(self._answer.ids()),
+            Outbound(
+                COMPLETIONS_PATH,
+                self._request.warm_up(self._answer.ids()),
+                self._request.headers,
+            ),
             lambda problem: leg.tell(Warmed(problem)),
         )
 

@@ -18,6 +18,7 @@ from cascade_router.calls import Call
 from cascade_router.engine_gauges import read_gauges
 from cascade_router.http1 import request_bytes
 from cascade_router.line import NoConnection, Unreachable
+from cascade_router.outbound import Outbound
 from cascade_router.pool import Pool
 from cascade_router.replies import Reply, reply
 
@@ -92,14 +93,16 @@ class OwnEngine:
                 async with asyncio.timeout(PROBE_SECONDS):
                     await self._wake.wait()
 
-    async def get(self, path: str, seconds: float) -> Reply:
+    async def ask(self, request: Outbound, seconds: float) -> Reply:
         """A control call to the engine. Raises Unreachable."""
-        request = request_bytes("GET", path, self.address, (), b"")
-        return await reply(lambda sink: Call(self._pool, request, sink), seconds)
+        data = request_bytes(
+            request.method, request.path, self.address, request.headers, request.body
+        )
+        return await reply(lambda sink: Call(self._pool, data, sink), seconds)
 
     async def _probe(self) -> None:
         try:
-            answer = await self.get("/health", PROBE_TIMEOUT_SECONDS)
+            answer = await self.ask(Outbound("/health", method="GET"), PROBE_TIMEOUT_SECONDS)
         except NoConnection:
             self._probed(False, weight=FAILURES_TO_UNHEALTHY)
         except Unreachable:
@@ -109,7 +112,7 @@ class OwnEngine:
 
     async def _read_gauges(self) -> None:
         try:
-            answer = await self.get("/metrics", PROBE_TIMEOUT_SECONDS)
+            answer = await self.ask(Outbound("/metrics", method="GET"), PROBE_TIMEOUT_SECONDS)
         except Unreachable:
             return  # The next probe tells whether it is there.
         gauges = read_gauges(answer.body) if answer.status == 200 else None

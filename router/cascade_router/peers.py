@@ -2,8 +2,6 @@
 sidecar."""
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from cascade_policy.arrival import Arrival, Purpose
 from cascade_router.announce import write_arrival
@@ -14,20 +12,11 @@ from cascade_router.endpoints import Member
 from cascade_router.hop import KeyFile
 from cascade_router.http1 import request_bytes
 from cascade_router.line import Line, Sink
+from cascade_router.outbound import Outbound
 from cascade_router.pool import Pool
 from cascade_router.replies import Reply, reply
 
 _CONTROL = Arrival(purpose=Purpose.CONTROL)
-
-
-@dataclass(frozen=True, slots=True)
-class Outbound:
-    """A POST request for an engine, whichever it will be."""
-
-    path: str
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers of the client that engines may see."""
 
 
 class Peers:
@@ -54,15 +43,14 @@ class Peers:
         """A line for one request to the engine of `member`."""
         if self.is_own(member):
             data = request_bytes(
-                "POST", request.path, self._engine_address, request.headers.items(), request.body
+                request.method, request.path, self._engine_address, request.headers, request.body
             )
             return Call(self._pool, data, sink)
-        announcement = write_arrival(arrival, request.path, dict(request.headers))
+        announcement = write_arrival(arrival, request.method, request.path, request.headers)
         return PeerLine(self._channels, member.address, announcement, request.body, sink)
 
-    async def control(self, member: Member, path: str, body: bytes, seconds: float) -> Reply:
+    async def control(self, member: Member, request: Outbound, seconds: float) -> Reply:
         """A control call to the engine of `member`. Raises Unreachable."""
-        request = Outbound(path, body)
         return await reply(lambda sink: self.line(member, _CONTROL, request, sink), seconds)
 
     def ask(self, member: Member, question: bytes, answered: Answered) -> None:

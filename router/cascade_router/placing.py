@@ -23,7 +23,7 @@ class Placing:
         self.estimate: int | None = None
         """Of the prompt, before an engine has told its length."""
         self.prefix: tuple[Block, ...] = ()
-        self.sequence = "" if request.pin is not None else tools.new_sequence()
+        self.sequence = tools.new_sequence()
         self.stage: int | None = None
         """The stage at which the request entered."""
         self.avoid: frozenset[str] = frozenset()

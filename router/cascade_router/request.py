@@ -1,23 +1,30 @@
-"""A generation request as its front understands it, and the bodies of its legs.
+"""A client's request as its front understands it, and the bodies of its legs.
 
 Bodies are spliced, not re-encoded: what the client wrote reaches the engine byte for byte, and the
 ids of a long prompt are never turned into Python numbers.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
 
 from cascade_policy.accounting import CHAT_PATH, COMPLETIONS_PATH, Budget, budget
-from cascade_policy.pins import REFUSED_HEADERS, Pin, pin_reason, refused_fields
+from cascade_policy.pins import (
+    REFUSED_HEADERS,
+    STEERING_FIELDS,
+    Pin,
+    pin_reason,
+    refused_fields,
+)
 from cascade_router import sse
-from cascade_router.errors import INVALID_REQUEST, RequestError
+from cascade_router.api import EMBEDDINGS_PATH, PATHS, RESPONSES_PATH
+from cascade_router.errors import INVALID_REQUEST, Dialect, RequestError
 from cascade_router.http1 import Request
+from cascade_router.passed import Headers, passed_headers, request_id
 
 HEADER_TRACE: Final = "x-cascade-trace"
-GENERATION_PATHS: Final = frozenset({COMPLETIONS_PATH, CHAT_PATH})
 
 _PASSED_ON: Final = (
     *("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "logit_bias"),
@@ -27,6 +34,14 @@ _PASSED_ON: Final = (
 )
 """Fields that every leg carries as the client wrote them."""
 _NAMES_THE_CACHE: Final = ("model", "cache_salt", "priority")
+
+_LIMITS: Final = {
+    CHAT_PATH: ("max_completion_tokens", "max_tokens"),
+    RESPONSES_PATH: ("max_output_tokens",),
+}
+"""Fields that limit the output, the first of them that is set; elsewhere it is `max_tokens`."""
+_SHOWN_CHARACTERS: Final = 128
+"""What an error repeats of an id that a client wrote."""
 
 MOST_PARTS: Final = 50_000
 """Commas from which a field stays undecoded: a million small objects take hundreds of megabytes
@@ -46,7 +61,7 @@ class Undecoded:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a client asked for."""
+    """What a client asked for, on a path whose requests are placed by length."""
 
     path: str
     raw: Mapping[str, bytes]
@@ -61,8 +76,14 @@ class Generation:
     wants_usage: bool
     wants_trace: bool
     pin: Pin | None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Headers of the client that engines may see."""
+    request_id: str = ""
+    headers: Headers = ()
+    """What goes to the engine with each leg, the request's id among it."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the client expects to be told of errors."""
+        return PATHS[self.path].dialect
 
     @property
     def is_chat(self) -> bool:
@@ -74,10 +95,13 @@ class Generation:
         return budget(self.path, self.values, prompt_length, max_length)
 
     def output_limit(self) -> int | None:
-        """The client's own limit on output tokens, if it gave one."""
-        chat_limit = self.values.get("max_completion_tokens") if self.is_chat else None
-        limit = self.values.get("max_tokens") if chat_limit is None else chat_limit
-        if limit is None and not self.is_chat:
+        """The client's own limit on output tokens, if it gave one; 0 where none are made."""
+        if self.path == EMBEDDINGS_PATH:
+            return 0
+        names = _LIMITS.get(self.path, ("max_tokens",))
+        limits = (self.values.get(name) for name in names)
+        limit = next((limit for limit in limits if limit is not None), None)
+        if limit is None and self.path == COMPLETIONS_PATH:
             return self.budget(0, 1 << 40).max_tokens
         return limit if isinstance(limit, int) and not isinstance(limit, bool) else None
 
@@ -116,15 +140,19 @@ class Generation:
 
 
 def parse(request: Request, handoff_enabled: bool = True) -> Generation:
-    """Read a generation request. Raises RequestError for what no engine should see."""
+    """Read a request that is to be placed. Raises RequestError for what no engine should see."""
     _refuse_headers(request.headers)
-    raw, values, prompt_ids = _read(request.body)
+    prompt = "input" if request.path == EMBEDDINGS_PATH else "prompt"
+    raw, values, prompt_ids = _read(request.body, prompt)
     _refuse_fields(values)
-    streamed = values.get("stream") is True
+    if request.path == RESPONSES_PATH:
+        _refuse_stored(values)
+    streamed = PATHS[request.path].streams and values.get("stream") is True
     pin = pin_reason(request.path, values)
     if pin is None and not handoff_enabled:
         pin = Pin.DISABLED
     options = values.get("stream_options")
+    identity = request_id(request.headers, values.get("request_id"))
     return Generation(
         path=request.path,
         raw=raw,
@@ -136,14 +164,30 @@ def parse(request: Request, handoff_enabled: bool = True) -> Generation:
         wants_usage=isinstance(options, Mapping) and options.get("include_usage") is True,
         wants_trace=request.headers.get(HEADER_TRACE) == "1",
         pin=pin,
+        request_id=identity,
+        headers=passed_headers(request.headers, identity),
     )
 
 
-def _read(body: bytes) -> tuple[dict[str, bytes], dict[str, Any], bytes | None]:
-    """The fields as written, their values, and the inside of the prompt if it is a list of ids."""
+def check(request: Request) -> None:
+    """Look through a request that any engine may answer, as far as a client could steer the
+    engine by it. Raises RequestError."""
+    _refuse_headers(request.headers)
+    if request.method == "POST":
+        _refuse_fields(_read(request.body, only=STEERING_FIELDS)[1])
+
+
+def _read(
+    body: bytes, prompt: str = "prompt", only: Container[str] | None = None
+) -> tuple[dict[str, bytes], dict[str, Any], bytes | None]:
+    """The fields as written, their values, and the inside of the one that is named `prompt` if it
+    is a list of ids. `only` names the fields that are looked into, if not all are."""
     try:
-        raw = {name: bytes(field) for name, field in _fields.decode(body).items()}
-        return raw, *_decode(raw)
+        written = _fields.decode(body)
+        raw = {
+            name: bytes(field) for name, field in written.items() if only is None or name in only
+        }
+        return raw, *_decode(raw, prompt)
     except RecursionError:
         raise RequestError(400, INVALID_REQUEST, "the body is nested too deeply") from None
     # Raw fields are looked into only now, so any of the decodings may find a fault.
@@ -153,11 +197,11 @@ def _read(body: bytes) -> tuple[dict[str, bytes], dict[str, Any], bytes | None]:
         ) from None
 
 
-def _decode(raw: Mapping[str, bytes]) -> tuple[dict[str, Any], bytes | None]:
+def _decode(raw: Mapping[str, bytes], prompt: str) -> tuple[dict[str, Any], bytes | None]:
     values: dict[str, Any] = {}
     prompt_ids = None
     for name, value in raw.items():
-        if name == "prompt" and _is_id_list(value):
+        if name == prompt and _is_id_list(value):
             prompt_ids = value.strip()[1:-1]
             ends = b"[%b,%b]" % (prompt_ids.partition(b",")[0], sse.tail_ids(prompt_ids, 1))
             values[name] = _value.decode(ends)
@@ -191,3 +235,27 @@ def _refuse_fields(values: Mapping[str, Any]) -> None:
             INVALID_REQUEST,
             f"{', '.join(refused)} cannot be set by clients; send the request without it",
         )
+
+
+def _refuse_stored(values: Mapping[str, Any]) -> None:
+    """What needs a response that an engine has stored, answered as an engine that stores none."""
+    if values.get("previous_response_id") is not None:
+        raise no_stored_response(str(values["previous_response_id"]))
+    if values.get("background"):
+        raise RequestError(
+            400,
+            INVALID_REQUEST,
+            "background responses are stored by one instance, where nothing would find them "
+            "again; send the request without `background` and read the answer as it comes",
+        )
+
+
+def no_stored_response(identity: str) -> RequestError:
+    """The answer to whoever asks for a response of before."""
+    return RequestError(
+        404,
+        INVALID_REQUEST,
+        f"Response with id '{identity[:_SHOWN_CHARACTERS]}' not found: responses are not stored, "
+        "because any instance may answer the next request; send the whole input with each request, "
+        "and `store: false`",
+    )

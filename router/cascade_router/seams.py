@@ -7,6 +7,7 @@ import msgspec
 from cascade_router.answers import Answer
 from cascade_router.legs import Leg
 from cascade_router.line import Unreachable
+from cascade_router.outbound import Outbound
 from cascade_router.request import Generation
 from cascade_router.resumable import ResumableStream
 from cascade_router.tools import Tools
@@ -42,7 +43,8 @@ async def _detokenize(ids: bytes, leg: Leg, request: Generation, tools: Tools) -
     fields = b"" if model is None else b'"model":' + model + b","
     member = leg.placement.member
     body = b"{" + fields + b'"tokens":[' + ids + b"]}"
-    answer = await tools.peers.control(member, DETOKENIZE_PATH, body, DETOKENIZE_SECONDS)
+    asked = Outbound(DETOKENIZE_PATH, body, request.headers)
+    answer = await tools.peers.control(member, asked, DETOKENIZE_SECONDS)
     if answer.status != 200:
         raise Unreachable(f"{DETOKENIZE_PATH} answered with status {answer.status}")
     try:

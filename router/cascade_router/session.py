@@ -26,7 +26,7 @@ from cascade_router.legs import Cut, Due, Ended, Joinable, Leg, Lost, Refused, R
 from cascade_router.line import Unreachable
 from cascade_router.metrics import HandoverOutcome, Outcome
 from cascade_router.move import Move
-from cascade_router.peers import Outbound
+from cascade_router.outbound import Outbound
 from cascade_router.placing import Placing
 from cascade_router.request import Generation
 from cascade_router.resumable import ResumableStream
@@ -214,7 +214,7 @@ class Session:
         except RequestError:
             if self._head_sent:
                 raise
-            self._outcome = client_side.pass_error(self._client, refused)
+            self._outcome = client_side.pass_error(self._client, self._request, refused)
             return None
 
     async def _after_no(self, placement: Placement, refused: Refused) -> Placement:
@@ -283,9 +283,9 @@ class Session:
         """The request cannot be served: say so in the way that is still possible."""
         self._outcome = Outcome.REJECTED if error.status < 500 else Outcome.FAILED
         if not self._head_sent:
-            self._client.error(error)
+            client_side.tell(self._client, self._request, error)
         elif self._request.streamed:
-            self._client.end(client_side.in_band(error))
+            self._client.end(client_side.in_band(self._request, error))
         else:
             self._client.abort()
 

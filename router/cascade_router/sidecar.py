@@ -11,7 +11,8 @@ from cascade_router.bans import Bans
 from cascade_router.channel.target_end import TargetChannels
 from cascade_router.config import Config, join_address
 from cascade_router.dispatch import Dispatcher
-from cascade_router.front import Door, Front
+from cascade_router.door import Door
+from cascade_router.front import Front
 from cascade_router.handover import Mover
 from cascade_router.hop import KeyFile
 from cascade_router.hop_side import HopSide

@@ -11,6 +11,7 @@ import re
 from typing import Any, Final
 
 DATA: Final = b"data: "
+EVENT: Final = b"event: "
 DONE_EVENT: Final = b"data: [DONE]\n\n"
 TOKEN_IDS: Final = b',"token_ids":['
 _TOKEN_IDS_BYTES: Final = len(TOKEN_IDS)
@@ -20,6 +21,8 @@ REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}".encode()
 REPLACEMENT_ESCAPED: Final = b"\\ufffd"
 
 _RETURN: Final = 0x0D
+_DELTAS: Final = (b".delta", b"block_delta")
+"""Ends of the names of events that carry generated text: of the Responses and the Messages API."""
 _STRING: Final = rb'"(?:[^"\\]|\\.)*"'
 _TEXT: Final = re.compile(rb'"text":(' + _STRING + rb")")
 _CONTENT: Final = re.compile(rb'"content":(' + _STRING + rb")")
@@ -32,6 +35,13 @@ _CACHED: Final = re.compile(rb'"cached_tokens"\s*:\s*([0-9]+)')
 _USAGE_OTHER_ORDER: Final = re.compile(
     rb'"usage"\s*:\s*\{[^{}]*?"completion_tokens"\s*:\s*([0-9]+)[^}]*?"prompt_tokens"\s*:\s*([0-9]+)'
 )
+
+
+_USAGE_TYPED: Final = re.compile(rb'"usage"\s*:\s*\{(?:[^{}]|\{[^{}]*\})*\}')
+_INPUT: Final = re.compile(
+    rb'"(?:input_tokens|cache_read_input_tokens|cache_creation_input_tokens)"\s*:\s*([0-9]+)'
+)
+_OUTPUT: Final = re.compile(rb'"output_tokens"\s*:\s*([0-9]+)')
 
 
 class EventTooLarge(Exception):
@@ -112,9 +122,16 @@ def count_tokens(body: bytes) -> int:
         start, first, end = _token_ids_within(event)
         if start >= 0:
             total += count_ids(event[first:end])
+        elif event.startswith(EVENT):
+            events += event_name(event).endswith(_DELTAS)
         elif event.startswith(DATA) and not event.startswith(b"data: [DONE]"):
             events += b'"choices":[{' in event and b'"role":' not in event
     return total + events
+
+
+def event_name(event: bytes) -> bytes:
+    """The name of a typed event; empty where its first line is none."""
+    return event[len(EVENT) :].partition(b"\n")[0] if event.startswith(EVENT) else b""
 
 
 def _token_ids_within(piece: bytes) -> tuple[int, int, int]:
@@ -133,7 +150,18 @@ def usage_of(body: bytes) -> tuple[int, int] | None:
     if found is not None:
         return int(found[1]), int(found[2])
     found = _USAGE_OTHER_ORDER.match(body, start)
-    return (int(found[2]), int(found[1])) if found is not None else None
+    if found is not None:
+        return int(found[2]), int(found[1])
+    found = _USAGE_TYPED.match(body, start)
+    return _typed_usage(found[0]) if found is not None else None
+
+
+def _typed_usage(usage: bytes) -> tuple[int, int] | None:
+    """The same of an object of the Responses or the Messages API. The latter counts cached tokens
+    of the prompt apart."""
+    output = _OUTPUT.search(usage)
+    inputs = [int(number) for number in _INPUT.findall(usage)]
+    return (sum(inputs), int(output[1])) if output is not None and inputs else None
 
 
 def cached_tokens_of(body: bytes) -> int | None:

@@ -6,14 +6,13 @@ its cache. Then the source is left and the target has only the newest tokens to 
 
 from collections.abc import Callable
 
-from cascade_policy.accounting import COMPLETIONS_PATH
 from cascade_policy.arrival import Arrival
 from cascade_policy.instance_book import Stay
 from cascade_router import limits, sse
 from cascade_router.dispatch import Placement
 from cascade_router.hop_side import HEADER_REFUSED
 from cascade_router.line import Unreachable
-from cascade_router.peers import Outbound
+from cascade_router.outbound import Outbound
 from cascade_router.replies import Reply, reply
 from cascade_router.tools import Tools
 
@@ -25,14 +24,14 @@ class WarmUp:
     """One warm-up of one target. `told` is called once, unless it is cancelled."""
 
     def __init__(
-        self, tools: Tools, placement: Placement, arrival: Arrival, body: bytes, told: Told
+        self, tools: Tools, placement: Placement, arrival: Arrival, request: Outbound, told: Told
     ) -> None:
         self.placement = placement
         self.arrival = arrival
         self.refused = False
         """Whether the target declined, which is nothing against it."""
         self._tools = tools
-        self._body = body
+        self._request = request
         self._told = told
         self._task = tools.loop.create_task(self._run())
 
@@ -51,7 +50,6 @@ class WarmUp:
 
     async def _ask(self, seconds: float) -> Reply:
         tools, member = self._tools, self.placement.member
-        request = Outbound(COMPLETIONS_PATH, self._body)
         stay: Stay | None = None
         if tools.peers.is_own(member):
             refused = tools.own.refusal(self.arrival)
@@ -60,7 +58,7 @@ class WarmUp:
             stay = tools.own.enter(self.arrival)
         try:
             answer = await reply(
-                lambda sink: tools.peers.line(member, self.arrival, request, sink), seconds
+                lambda sink: tools.peers.line(member, self.arrival, self._request, sink), seconds
             )
             cached = sse.cached_tokens_of(answer.body)
             if stay is not None and cached is not None:

@@ -31,7 +31,14 @@ def instance_stage(service: LocalService, stage: str) -> bool:
 
 
 def test_a_local_service_serves_and_follows_moves_of_its_instances() -> None:
-    plan = ServicePlan(stages=[0, 1], ends=[64], stage_map=hard, coefficients=FAST)
+    patient = {"CASCADE_BID_DEADLINE_MS": "1000"}  # A late bid must not change who is chosen.
+    plan = ServicePlan(
+        stages=[0, 1],
+        ends=[64],
+        stage_map=hard,
+        coefficients=FAST,
+        router_environment=patient,
+    )
     with local_service(plan) as service:
         want = expected_output([300, 301, 302], 8).text
         assert complete(service.urls[1]) == (want, "0")

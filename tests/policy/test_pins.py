@@ -33,6 +33,7 @@ TOOL = {"type": "function", "function": {"name": "f"}}
         pytest.param({"max_tokens": 900, "min_tokens": 3, "ignore_eos": True}, id="limits"),
         pytest.param({"stop_token_ids": [7], "logit_bias": {"3": 1}}, id="ids to stop at, biases"),
         pytest.param({"stream_options": {"include_usage": True}}, id="usage at the end"),
+        pytest.param({"request_id": "mine"}, id="an id"),
         pytest.param({"repetition_penalty": 1.1, "cache_salt": "s", "user": "u"}, id="passed on"),
     ],
 )
@@ -137,7 +138,7 @@ LISTED = frozenset(
         *("use_beam_search", "best_of", "echo", "logprobs", "top_logprobs", "prompt_logprobs"),
         *("presence_penalty", "frequency_penalty", "response_format", "structured_outputs"),
         *("prompt_embeds", "suffix", "add_generation_prompt", "continue_final_message"),
-        *("include_reasoning", "tools", "tool_choice", "parallel_tool_calls"),
+        *("include_reasoning", "tools", "tool_choice", "parallel_tool_calls", "request_id"),
     }
 )
 
@@ -189,5 +190,5 @@ def test_fields_that_steer_an_engine_are_refused(
     assert refused_fields(body) == refused
 
 
-def test_the_header_that_chooses_a_rank_is_refused() -> None:
-    assert "x-data-parallel-rank" in REFUSED_HEADERS
+def test_the_headers_that_choose_a_rank_or_a_priority_are_refused() -> None:
+    assert {"x-data-parallel-rank", "x-vllm-priority"} == REFUSED_HEADERS

@@ -90,7 +90,7 @@ async def test_a_pinned_stream_passes_untouched_and_is_not_handed_over(tmp_path:
 CASES = [
     pytest.param("GET", "/v1/nothing", None, 404, "there is no", id="an unknown path"),
     pytest.param("POST", "/v1/load_lora_adapter", b"{}", 404, "there is no", id="administration"),
-    pytest.param("POST", "/tokenize", b"{}", 404, "there is no", id="a path for peers only"),
+    pytest.param("POST", "/_cascade/bid", b"{}", 404, "there is no", id="a path for peers only"),
     pytest.param("GET", "/v1/completions", None, 405, "is for POST", id="the wrong method"),
     pytest.param("POST", "/metrics", b"{}", 405, "is for GET", id="a post to metrics"),
     pytest.param("POST", "/v1/completions", b"[1]", 400, "JSON object", id="no object"),
