@@ -113,23 +113,23 @@ def room(
     growth: int,
     *,
     held_tokens: int | None = None,
-    measured_use: float | None = None,
+    saved_blocks: int = 0,
     since_preemption_ms: float = math.inf,
+    slices: int = RUNNING_SLICES,
 ) -> Room:
-    """The room of an instance whose sequences grow by up to `growth` tokens in a slice.
+    """The room of an instance whose sequences grow by up to `growth` tokens in each of `slices`.
 
     `held_tokens` is what memory holds of them, less than their sum where they share prefixes.
-    `measured_use` is the engine's own gauge of its KV cache, 0 to 1: it knows of blocks that
-    sequences share. Half a block per sequence is empty on average; the margin holds the rest.
+    `saved_blocks` is what the engine's own gauge finds them to hold less than that. Half a block
+    per sequence is empty on average; the margin holds the rest.
     """
     blocks = model.kv_capacity_tokens // model.block_tokens
     # One block of every engine is a placeholder that no sequence gets.
     capacity = max(0, blocks - 1 - math.ceil(WATERMARK * blocks))
     tokens = load.kv_tokens if held_tokens is None else held_tokens
     held = tokens / model.block_tokens + load.sequences / 2
-    if measured_use is not None:
-        held = min(held, measured_use * blocks)
-    growing = load.sequences * (RUNNING_SLICES * growth + 1)
+    held = max(0.0, held - saved_blocks)
+    growing = load.sequences * (slices * growth + 1)
     booked = math.ceil(held + growing / model.block_tokens)
     margin = math.ceil(MARGIN * blocks) + load.sequences // 2
     if since_preemption_ms < CAUTION_MS:

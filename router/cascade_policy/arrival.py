@@ -47,3 +47,5 @@ class Arrival:
     sequence: str = ""
     blind: bool = False
     """Whether nobody sees its tokens one by one."""
+    movable: bool = False
+    """Whether its front can take it away again."""

@@ -6,6 +6,7 @@ for one that has waited for long. Pure: times are seconds of one clock, given by
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -24,6 +25,9 @@ MAX_WARMING: Final = 2
 """Warm-ups that an instance computes at once: each takes whole steps from everybody else."""
 MAX_RECENT: Final = 512
 """Sequences of which is remembered how much of them the engine has seen."""
+LOOK_TOKENS: Final = 48
+"""Tokens that a sequence may grow by before it has left: until the next look at memory, until its
+front has found a clean point, and until the engine has seen the connection close."""
 RESERVATION_SECONDS: Final = 1.0
 """A reservation lapses when its front does not renew it for so long."""
 
@@ -76,6 +80,10 @@ class InstanceBook:
         self._recent: OrderedDict[str, int] = OrderedDict()
         self._reserved: tuple[str, Reservation, float] | None = None
         """Sequence, room, and until when."""
+        self._saved = self._saved_share = 0.0
+        """Blocks that the engine's gauge found less than booked, and as a share of these."""
+        self._stays: dict[Stay, None] = {}
+        """Who is here, in the order of their arrival."""
         self.warming = 0
         """Warm-ups that are under way."""
 
@@ -97,6 +105,7 @@ class InstanceBook:
             self._recent.clear()
         self._gauges = gauges
         self._adopt()
+        self._note_saving(gauges, now)
 
     def restarted(self) -> None:
         """The engine was away: whatever it held is gone."""
@@ -125,7 +134,8 @@ class InstanceBook:
             load=load,
             cached=self._cached(question),
             shared=self._ledger.shared(question.prefix),
-            free_tokens=(space.free - (0 if kept is None else kept.blocks)) * block,
+            # One block less: what a front counts in tokens may need one more.
+            free_tokens=(space.free - (0 if kept is None else kept.blocks) - 1) * block,
             capacity_tokens=space.capacity * block,
             use=self._use(load),
             caching=self._caching,
@@ -172,7 +182,38 @@ class InstanceBook:
             self._reserved = None
         if arrival.purpose is Purpose.WARM:
             self.warming += 1
-        return Stay(self, arrival, booking)
+        stay = Stay(self, arrival, booking)
+        self._stays[stay] = None
+        return stay
+
+    def crowding(self, now: float) -> list["Stay"]:
+        """Who has to leave so that memory does not run out before the next look: the newest of
+        those that can, until the rest fits; each is named once.
+
+        An engine whose memory runs out drops a sequence and computes it anew later, on the same
+        engine; one that leaves in time can go on where there is room.
+        """
+        load = self._ledger.load(now)
+        space = room(
+            load,
+            self._model,
+            LOOK_TOKENS,
+            held_tokens=self._ledger.held_tokens(),
+            saved_blocks=self._saved_blocks(),
+            slices=1,
+        )
+        block = self._model.block_tokens
+        leaving = [stay for stay in self._stays if stay.asked_to_leave]
+        over = space.booked - space.capacity - sum(one.blocks(block) for one in leaving)
+        chosen: list[Stay] = []
+        for stay in reversed(self._stays):
+            if over <= 0:
+                break
+            if stay.may_be_asked and len(self._stays) - len(leaving) - len(chosen) > 1:
+                stay.asked_to_leave = True
+                chosen.append(stay)
+                over -= stay.blocks(block)
+        return chosen
 
     # Inner life ------------------------------------------------------------------------------
 
@@ -194,6 +235,21 @@ class InstanceBook:
         capacity = self._model.kv_capacity_tokens if self._caching else 0
         limit = self._max_prefix_tokens
         return capacity if limit is None else min(capacity, limit)
+
+    def _note_saving(self, gauges: Gauges, now: float) -> None:
+        """How much less the engine's memory holds than the book says, at this moment: it shares
+        what routers do not know of, such as prompts that are no prefix of each other's text."""
+        self._ledger.load(now)
+        expected = self._ledger.computed_tokens() / self._model.block_tokens
+        used = gauges.use * (self._model.kv_capacity_tokens // self._model.block_tokens)
+        self._saved = max(0.0, expected - used)
+        self._saved_share = self._saved / expected if expected > 0 else 0.0
+
+    def _saved_blocks(self) -> int:
+        """What of that still holds: who came since saves nothing as far as is known, and what
+        left takes its part along."""
+        held = self._ledger.held_tokens() / self._model.block_tokens
+        return int(min(self._saved, held * self._saved_share))
 
     def _use(self, load: InstanceLoad) -> float:
         if self._gauges is not None:
@@ -232,9 +288,10 @@ class InstanceBook:
             return None
         return held[1]
 
-    def _left(self, arrival: Arrival, booking: Booking, now: float) -> None:
+    def _left(self, stay: "Stay", arrival: Arrival, booking: Booking, now: float) -> None:
         """A sequence ended or moved on; the engine has seen all of it."""
         booking.finish(now)
+        del self._stays[stay]
         if arrival.purpose is Purpose.WARM:
             self.warming -= 1
         if arrival.sequence:
@@ -249,7 +306,7 @@ class InstanceBook:
             self._model,
             self._terms.handoff.slice_tokens,
             held_tokens=self._ledger.held_tokens(),
-            measured_use=None if self._gauges is None else self._gauges.use,
+            saved_blocks=self._saved_blocks(),
             since_preemption_ms=(now - self._preempted_at) * 1000,
         )
 
@@ -257,13 +314,28 @@ class InstanceBook:
 class Stay:
     """One sequence on this instance, from its arrival until it leaves."""
 
-    __slots__ = ("_arrival", "_book", "_open", "booking")
+    __slots__ = ("_arrival", "_book", "_open", "asked_to_leave", "booking", "leave_please")
 
     def __init__(self, book: InstanceBook, arrival: Arrival, booking: Booking) -> None:
         self._book = book
         self._arrival = arrival
         self._open = True
         self.booking = booking
+        self.asked_to_leave = False
+        """Whether its front was asked to take it away."""
+        self.leave_please: Callable[[], None] | None = None
+        """Asks it; set by whoever relays its answer, where that is possible."""
+
+    @property
+    def may_be_asked(self) -> bool:
+        """Whether its front can take it away, and was not asked to yet."""
+        asked = self.asked_to_leave or self.leave_please is None
+        return self._arrival.movable and not asked and self.booking.grown > 0
+
+    def blocks(self, block_tokens: int) -> int:
+        """KV blocks that become free when it leaves; what it shares does not."""
+        own = self.booking.length - (self.booking.prefix[-1].tokens if self.booking.prefix else 0)
+        return max(1, own // block_tokens)
 
     def computed(self, cached_tokens: int) -> None:
         """The engine says how many of its tokens it held."""
@@ -273,4 +345,4 @@ class Stay:
         """It ended, was aborted, lost or handed over. Harmless when it has left."""
         if self._open:
             self._open = False
-            self._book._left(self._arrival, self.booking, now)
+            self._book._left(self, self._arrival, self.booking, now)

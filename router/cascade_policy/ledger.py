@@ -99,6 +99,12 @@ class LoadLedger:
         self._count_growth()
         return max(0, self._kv_tokens - self._prefixes.saved_tokens)
 
+    def computed_tokens(self) -> int:
+        """Of them, those of sequences whose prompts are computed: the others take their memory
+        little by little."""
+        waiting = sum(booking.length for booking in self._queue)
+        return max(0, self.held_tokens() - waiting)
+
     def shared(self, prefix: Sequence[Block]) -> int:
         """Tokens at the start of a prompt that a sequence in the engine holds, too."""
         return self._prefixes.match(prefix)

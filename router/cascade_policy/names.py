@@ -75,6 +75,7 @@ METRIC_RESCUES: Final = "cascade_rescues_total"
 METRIC_WAITING: Final = "cascade_requests_waiting"
 METRIC_WAIT_SECONDS: Final = "cascade_wait_seconds"
 METRIC_TURNED_AWAY: Final = "cascade_turned_away_total"
+METRIC_EVICTIONS: Final = "cascade_evictions_total"
 METRIC_REFUSALS: Final = "cascade_dispatch_refusals_total"
 
 

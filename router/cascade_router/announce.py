@@ -35,6 +35,7 @@ class _Arrival(msgspec.Struct, frozen=True, omit_defaults=True):
     prefix: Blocks = msgspec.field(name="p", default=())
     sequence: str = msgspec.field(name="s", default="")
     blind: bool = msgspec.field(name="x", default=False)
+    movable: bool = msgspec.field(name="v", default=False)
 
 
 _questions = msgspec.json.Decoder(_Question)
@@ -72,6 +73,7 @@ def write_arrival(arrival: Arrival, method: str, path: str, headers: Headers) ->
             arrival.prefix,
             arrival.sequence,
             arrival.blind,
+            arrival.movable,
         )
     )
 
@@ -90,6 +92,7 @@ def read_arrival(data: bytes) -> tuple[Arrival, str, str, Headers]:
         prefix=_blocks(read.prefix),
         sequence=read.sequence,
         blind=read.blind,
+        movable=read.movable,
     )
     return arrival, read.method, read.path, passed_on(read.headers)
 

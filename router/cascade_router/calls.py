@@ -60,6 +60,9 @@ class Call:
         if not self.over:
             self._sink.body(data)
 
+    def leave_please(self) -> None:
+        """An engine asks for nothing; its router does, through the book."""
+
     def end(self) -> None:
         self._upstream = None
         if not self.over:

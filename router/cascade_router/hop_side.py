@@ -122,6 +122,8 @@ class HopRelay:
         self._side = side
         self._stay = side.enter(arrival)
         self._booking = None if self._stay is None else self._stay.booking
+        if self._stay is not None:
+            self._stay.leave_please = self.leave_please
         self._blind = self._stay is None or arrival.blind
         self._seen_token = False
         self._before = self._last = b""
@@ -154,6 +156,10 @@ class HopRelay:
             if not self._seen_token:
                 self._seen_token = True
                 booking.first_token(self._side.now)
+
+    def leave_please(self) -> None:
+        """Memory runs out: let the front take the sequence away."""
+        self._channel.leave_please(self._number)
 
     def end(self) -> None:
         if self._stay is not None:

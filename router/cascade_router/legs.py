@@ -65,7 +65,12 @@ class Warmed:
     problem: str | None = None
 
 
-Report = Ended | Cut | Due | Joinable | Lost | Refused | Warmed
+@dataclass(frozen=True, slots=True)
+class AskedToLeave:
+    """The instance runs out of memory; the leg goes on until the sequence has left."""
+
+
+Report = Ended | Cut | Due | Joinable | Lost | Refused | Warmed | AskedToLeave
 
 
 class Listener(Protocol):
@@ -131,6 +136,8 @@ class Leg:
         self._listener = listener
         self._stay = stay
         self._booking = None if stay is None else stay.booking
+        if stay is not None:
+            stay.leave_please = self.leave_please
         self._loop = loop
         self._line: Line | None = None
         self._reports: deque[Report] = deque()
@@ -242,6 +249,9 @@ class Leg:
         elif self._booking is not None:
             self._booking.grown = answer.tokens - self._started_with
         self._tail = data
+
+    def leave_please(self) -> None:
+        self.tell(AskedToLeave())
 
     def end(self) -> None:
         answer = self._answer

@@ -20,6 +20,9 @@ class Sink(Protocol):
     def body(self, data: bytes) -> None:
         """A piece of the body, without any framing; never empty."""
 
+    def leave_please(self) -> None:
+        """The instance asks for the sequence to be taken away; its answer goes on until then."""
+
     def end(self) -> None:
         """The answer is complete."""
 

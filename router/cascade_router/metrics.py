@@ -93,6 +93,7 @@ class Metrics:
         self._waiting = 0
         self._waited = Histogram(WAIT_BUCKETS)
         self._turned_away = 0
+        self._evictions = 0
         self._refused = dict.fromkeys(RefusalReason, 0)
         self._ttft: dict[int, Histogram] = {}
         self._tpot: dict[int, Histogram] = {}
@@ -175,6 +176,10 @@ class Metrics:
     def turned_away(self) -> None:
         """A request was answered with 429, because the queue was full or it waited too long."""
         self._turned_away += 1
+
+    def evicted(self) -> None:
+        """A sequence was asked to leave this pod's engine, because memory ran out."""
+        self._evictions += 1
 
     def refused(self, reason: str) -> None:
         """An instance's router declined a request of this front, which went on elsewhere."""
@@ -267,6 +272,11 @@ class Metrics:
             names.METRIC_TURNED_AWAY,
             "Requests answered with 429: the queue was full, or they waited too long.",
             [({}, self._turned_away)],
+        )
+        page.counter(
+            names.METRIC_EVICTIONS,
+            "Sequences that were asked to leave this pod's engine before its memory ran out.",
+            [({}, self._evictions)],
         )
         page.counter(
             names.METRIC_REFUSALS,

@@ -2,9 +2,11 @@
 
 from cascade_policy.accounting import COMPLETIONS_PATH
 from cascade_policy.arrival import Purpose
+from cascade_policy.offer import Offer
 from cascade_policy.stage_map import RECOMPUTE, WARM
 from cascade_policy.warming import warm_again, warmth
 from cascade_router import limits
+from cascade_router.dispatch import Placement
 from cascade_router.handover import Target
 from cascade_router.legs import Leg, Warmed
 from cascade_router.outbound import Outbound
@@ -24,11 +26,12 @@ class Move:
         placing: Placing,
         answer: ResumableStream,
         request: Generation,
-        target: Target,
+        target: Target | None,
     ) -> None:
-        self.target = target.placement
+        self.target = None if target is None else target.placement
+        """None: the sequence leaves without knowing where to."""
         self.transport = RECOMPUTE
-        self._offer = target.offer
+        self._offer = Offer() if target is None else target.offer
         self._tools = tools
         self._placing = placing
         self._answer = answer
@@ -45,19 +48,23 @@ class Move:
     def begin(self, leg: Leg, length: int) -> None:
         """Warm the target where that pays, else leave at the next clean point."""
         stage_map = self._tools.dispatcher.view.stage_map
-        if stage_map is not None:
+        if stage_map is not None and self.target is not None:
             verdict = warmth(stage_map.handoff, self._offer, length, self.target.remaining)
             if verdict.warm:
                 self.transport = WARM
-                self._warm(leg, length)
+                self._warm(leg, self.target, length)
                 return
+        self._leave()
+
+    def flee(self) -> None:
+        """Leave at the next clean point, whatever the target knows."""
         self._leave()
 
     def warmed(self, leg: Leg, length: int) -> None:
         """The target is warm: leave, or warm it again when it has fallen far behind."""
         made = self._answer.tokens - self._warmed_tokens
-        if warm_again(made, self._rounds):
-            self._warm(leg, length)
+        if self.target is not None and warm_again(made, self._rounds):
+            self._warm(leg, self.target, length)
         else:
             self._leave()
 
@@ -67,13 +74,13 @@ class Move:
             self._warm_up.cancel()
         self._answer.stay()
 
-    def _warm(self, leg: Leg, length: int) -> None:
+    def _warm(self, leg: Leg, target: Placement, length: int) -> None:
         self._rounds += 1
         self._warmed_tokens = self._answer.tokens
         self._warm_up = WarmUp(
             self._tools,
-            self.target,
-            self._placing.arrival(self.target, length, Purpose.WARM),
+            target,
+            self._placing.arrival(target, length, Purpose.WARM),
             Outbound(
                 COMPLETIONS_PATH,
                 self._request.warm_up(self._answer.ids()),

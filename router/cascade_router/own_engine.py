@@ -18,6 +18,7 @@ from cascade_router.calls import Call
 from cascade_router.engine_gauges import read_gauges
 from cascade_router.http1 import request_bytes
 from cascade_router.line import NoConnection, Unreachable
+from cascade_router.metrics import Metrics
 from cascade_router.outbound import Outbound
 from cascade_router.pool import Pool
 from cascade_router.replies import Reply, reply
@@ -26,6 +27,7 @@ PROBE_SECONDS: Final = 1.0
 PROBE_TIMEOUT_SECONDS: Final = 3.0
 FAILURES_TO_UNHEALTHY: Final = 3
 """A busy engine may miss a probe; a dead one refuses connections, which counts at once."""
+MEMORY_SECONDS: Final = 0.1
 GAUGES_EVERY: Final = 2
 """Probes between two looks at the engine's metrics: the page costs an engine milliseconds."""
 
@@ -40,11 +42,13 @@ class OwnEngine:
         pool: Pool,
         address: str,
         loop: asyncio.AbstractEventLoop,
+        metrics: Metrics,
         max_prefix_tokens: int | None = None,
     ) -> None:
         self.address = address
         self.healthy = False
         self._pool = pool
+        self._metrics = metrics
         self._loop = loop
         self._failures = 0
         self._wake = asyncio.Event()
@@ -92,6 +96,15 @@ class OwnEngine:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_SECONDS):
                     await self._wake.wait()
+
+    async def look_after_memory(self) -> None:
+        """Ask sequences to leave before memory runs out, until cancelled."""
+        while True:
+            await asyncio.sleep(MEMORY_SECONDS)
+            for stay in self._book.crowding(self._loop.time()):
+                if stay.leave_please is not None:
+                    self._metrics.evicted()
+                    stay.leave_please()
 
     async def ask(self, request: Outbound, seconds: float) -> Reply:
         """A control call to the engine. Raises Unreachable."""

@@ -1,6 +1,8 @@
 """Where one request goes: what is known of its sequence, and the instance for it as it is now."""
 
 import asyncio
+import contextlib
+from dataclasses import replace
 
 from cascade_policy.arrival import Arrival, Purpose
 from cascade_policy.prefix_index import Block
@@ -39,13 +41,16 @@ class Placing:
         )
         self.prefix = prompt_blocks(self._request, self.estimate)
 
-    async def place(self, length: int, done: int, *, binding: bool, running: bool) -> Placement:
+    async def place(
+        self, length: int, done: int, *, binding: bool, running: bool, refused: bool = False
+    ) -> Placement:
         """The cheapest instance for the sequence, `length` tokens with `done` of them generated,
         as soon as it fits somewhere. Raises RequestError.
 
-        `running`, its answer has begun: then it waits a while for somebody to be ready.
+        `running`, its answer has begun: then it waits a while for somebody to be ready. `refused`,
+        an instance has just found no room for it.
         """
-        urgency = Urgency(self._arrived, running, len(self._request.body))
+        urgency = Urgency(self._arrived, running, len(self._request.body), refused)
         end = self._tools.loop.time() + limits.REPLACE_SECONDS
         while True:
             try:
@@ -76,7 +81,16 @@ class Placing:
             prefix=self.prefix,
             sequence=self.sequence,
             blind=not self._request.streamed,
+            movable=self._request.pin is None,
         )
+
+    async def refuge(self, here: Placement, length: int, done: int) -> Placement | None:
+        """Another instance for a sequence that has to leave, if there is one with room."""
+        wish = self._wish(length, done, binding=False)
+        elsewhere = wish.without | self.failed | {here.member.address}
+        with contextlib.suppress(RequestError):
+            return await self._tools.dispatcher.place(replace(wish, without=elsewhere))
+        return None
 
     def _wish(self, length: int, done: int, binding: bool) -> Wish:
         limit = self._request.output_limit()

@@ -37,6 +37,9 @@ class _Collector:
             return
         self._parts.append(data)
 
+    def leave_please(self) -> None:
+        """A control call takes no memory."""
+
     def end(self) -> None:
         if not self.done.done():
             self.done.set_result(Reply(self._status, self._headers, b"".join(self._parts)))

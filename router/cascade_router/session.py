@@ -12,6 +12,7 @@ import logging
 from cascade_policy.accounting import COMPLETIONS_PATH, Budget, next_leg
 from cascade_policy.arrival import Purpose
 from cascade_policy.instance_book import RefusalReason
+from cascade_policy.offer import Offer
 from cascade_policy.pins import Pin
 from cascade_policy.stage_map import RECOMPUTE
 from cascade_router import client_side, limits
@@ -20,9 +21,20 @@ from cascade_router.announce import InvalidAnnouncement, read_offer
 from cascade_router.answers import WholeAnswer, new_answer
 from cascade_router.dispatch import Placement
 from cascade_router.errors import UPSTREAM, RequestError
-from cascade_router.handover import Growth, first_review
+from cascade_router.handover import Growth, Target, first_review
 from cascade_router.hop_side import HEADER_REFUSED, REFUSED
-from cascade_router.legs import Cut, Due, Ended, Joinable, Leg, Lost, Refused, Report, Warmed
+from cascade_router.legs import (
+    AskedToLeave,
+    Cut,
+    Due,
+    Ended,
+    Joinable,
+    Leg,
+    Lost,
+    Refused,
+    Report,
+    Warmed,
+)
 from cascade_router.line import Unreachable
 from cascade_router.metrics import HandoverOutcome, Outcome
 from cascade_router.move import Move
@@ -89,16 +101,20 @@ class Session:
                 case Ended():
                     placement = self._finish()
                 case Cut():
-                    placement = self._hand_over(placement)
+                    placement = await self._hand_over(placement)
                 case Refused():
                     placement = await self._after_refusal(placement, report)
                 case _:
                     placement = await self._after_loss(placement, report)
 
-    async def _place(self, *, binding: bool = True) -> Placement:
+    async def _place(self, *, binding: bool = True, refused: bool = False) -> Placement:
         """The cheapest instance for the sequence as it is now."""
         return await self._placing.place(
-            self._length(), self._answer.tokens, binding=binding, running=self._head_sent
+            self._length(),
+            self._answer.tokens,
+            binding=binding,
+            running=self._head_sent,
+            refused=refused,
         )
 
     async def _relay(self, placement: Placement) -> Report:
@@ -136,6 +152,8 @@ class Session:
             match report:
                 case Due():
                     await self._review(leg)
+                case AskedToLeave():
+                    await self._evacuate(leg)
                 case Warmed():
                     self._after_warm_up(leg, report)
                 case Joinable():
@@ -162,19 +180,32 @@ class Session:
                 return
         self._review_later(leg)
 
+    async def _evacuate(self, leg: Leg) -> None:
+        """The instance has no memory for the sequence any more: it goes where there is some, or
+        waits for it. One that is on its way already, or cannot go, stays as it is."""
+        answer = self._answer
+        if not isinstance(answer, ResumableStream) or not self._movable or self._move is not None:
+            return
+        length = self._length()
+        refuge = await self._placing.refuge(leg.placement, length, answer.tokens)
+        if self._movable:
+            target = None if refuge is None else Target(refuge, Offer())
+            self._move = Move(self._tools, self._placing, answer, self._request, target)
+            self._move.flee()
+
     def _after_warm_up(self, leg: Leg, report: Warmed) -> None:
         """The target of a move is warm, or will not be: leave now, or stay after all."""
         move = self._move
-        if move is None:
+        if move is None or move.target is None:
             return
         if report.problem is not None:
             self._move = None
-            refused = move.refused
+            refused, address = move.refused, move.target.member.address
             outcome = HandoverOutcome.REFUSED if refused else HandoverOutcome.FAILED
             self._tools.metrics.handover(outcome, move.transport)
             if not refused:
-                self._tools.bans.failed(move.target.member.address, self._tools.loop.time())
-                self._placing.failed |= {move.target.member.address}
+                self._tools.bans.failed(address, self._tools.loop.time())
+                self._placing.failed |= {address}
         elif self._movable:
             move.warmed(leg, self._length())
             return
@@ -182,8 +213,9 @@ class Session:
             self._give_up_move()
         self._review_later(leg)
 
-    def _hand_over(self, source: Placement) -> Placement:
-        """The leg was left at a clean point: the sequence goes on at its target."""
+    async def _hand_over(self, source: Placement) -> Placement:
+        """The leg was left at a clean point: the sequence goes on at its target, or, without one,
+        as soon as there is room."""
         move, self._move = self._move, None
         if move is None:
             raise AssertionError("a leg was cut although nobody was to leave it")
@@ -191,11 +223,15 @@ class Session:
         self._account.handed_over(move.transport)
         self._answer.settle()
         self._handovers += 1
-        self._tools.dispatcher.sent(move.target.member, self._length())
+        target = move.target
+        if target is None:
+            target = await self._place(binding=False)
+        else:
+            self._tools.dispatcher.sent(target.member, self._length())
         if self._request.wants_trace:
-            stages = (source.member.stage, move.target.member.stage)
+            stages = (source.member.stage, target.member.stage)
             self._client.body(client_side.trace(self._handovers, *stages))
-        return move.target
+        return target
 
     async def _after_refusal(self, placement: Placement, refused: Refused) -> Placement | None:
         """An instance did not take the request: ask again, go elsewhere, or tell the client."""
@@ -225,7 +261,9 @@ class Session:
         tools.metrics.refused(reason)
         with contextlib.suppress(InvalidAnnouncement):  # This pod's own book needs to send none.
             tools.dispatcher.offers.heard(placement.member.address, read_offer(refused.body))
-        target = await self._place(binding=reason != RefusalReason.PRICE)
+        target = await self._place(
+            binding=reason != RefusalReason.PRICE, refused=reason == RefusalReason.MEMORY
+        )
         if moving and target.member.address != self._source:
             self._account.handed_over(RECOMPUTE)
         return target

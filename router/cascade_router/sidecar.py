@@ -42,11 +42,11 @@ class Sidecar:
         engine = join_address(config.engine_host, config.engine_port)
         self._pool = Pool(loop, config.engine_host, config.engine_port)
         keys, bans = KeyFile(config.hop_key_file), Bans()
-        own = OwnEngine(self._pool, engine, loop, config.max_prefix_tokens)
+        metrics = Metrics(config.namespace, config.service)
+        own = OwnEngine(self._pool, engine, loop, metrics, config.max_prefix_tokens)
         peers = Peers(config.address, engine, self._pool, keys, loop)
         offers = Offers(loop, peers, own, bans, self._timing.bid_deadline)
         dispatcher = Dispatcher(loop, offers, peers, own, bans, random.random)
-        metrics = Metrics(config.namespace, config.service)
         self.tools = Tools(
             loop=loop,
             # A router that is started again must not take up the names of its predecessor.
@@ -90,6 +90,7 @@ class Sidecar:
         )
         self._tasks = [
             loop.create_task(self.tools.own.watch()),
+            loop.create_task(self.tools.own.look_after_memory()),
             loop.create_task(self._sweep()),
         ]
         _log.info("listening on %s:%d", config.listen_host, config.listen_port)

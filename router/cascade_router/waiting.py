@@ -7,6 +7,7 @@ slack is gone; until then a shorter one behind it may go first.
 
 import asyncio
 import contextlib
+import random
 from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Final
@@ -37,6 +38,8 @@ class Urgency:
     """Whether its answer has begun: such a one goes first and is never turned away."""
     size: int = 0
     """Bytes that it holds while it waits."""
+    refused: bool = False
+    """Whether an instance has just found no room for it: looking again at once would find none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +81,7 @@ class WaitingRoom:
 
         Raises RequestError when there is no instance, when the queue is full, or after too long.
         """
-        if not self._guests:
+        if not self._guests and not urgency.refused:
             placement = await self._dispatcher.place(wish)
             if placement is not None:
                 return placement
@@ -115,7 +118,8 @@ class WaitingRoom:
         self._guests[self._number] = guest
         self._bytes += guest.size
         self._metrics.waiting(len(self._guests))
-        self._wake.set()
+        if not urgency.refused:
+            self._wake.set()
         if self._serving is None or self._serving.done():
             self._serving = self._loop.create_task(self._serve())
         return guest
@@ -152,11 +156,12 @@ class WaitingRoom:
     async def _serve(self) -> None:
         """Place those that wait until nobody does."""
         while self._guests:
+            # Not in step with other fronts, which look at the same instances.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_SECONDS * random.uniform(0.5, 1.5)):
+                    await self._wake.wait()
             self._wake.clear()
             await self._look()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_SECONDS):
-                    await self._wake.wait()
 
     async def _look(self) -> None:
         """Try the most urgent ones, in their order."""
@@ -179,6 +184,9 @@ class WaitingRoom:
             if placement is not None and not guest.placed.done():
                 self._departures.append(self._loop.time())
                 guest.placed.set_result(placement)
+                # It is in its instance's book before the next one is looked at.
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
 
     async def _try(
         self, guest: _Guest, *, head: bool, stage_map: StageMap | None

@@ -12,6 +12,7 @@ from cascade_policy.instance_book import (
     Gauges,
     InstanceBook,
     RefusalReason,
+    Stay,
     Terms,
 )
 from cascade_policy.load import IDLE
@@ -33,7 +34,7 @@ def test_an_empty_engine_offers_all_it_has_but_what_stays_free() -> None:
     offer = book().offer(Question(100), 0.0)
     assert offer.load == IDLE
     assert offer.capacity_tokens == (1000 - 1 - 10) * 16
-    assert offer.free_tokens == (1000 - 1 - 10 - 20) * 16
+    assert offer.free_tokens == (1000 - 1 - 10 - 20 - 1) * 16
     assert (offer.cached, offer.shared, offer.use) == (0, 0, 0.0)
 
 
@@ -121,6 +122,74 @@ def test_twenty_that_share_a_prefix_fit_where_their_sum_would_not() -> None:
         one.enter(arrival_of(2600, prefix=shared), 0.0)
         taken += 1
     assert taken == 20
+
+
+def test_what_the_engine_saves_counts_for_those_that_were_there_when_it_was_measured() -> None:
+    one = book()
+    stays = [one.enter(arrival_of(1000), 0.0) for _ in range(10)]
+    for stay in stays:
+        stay.booking.first_token(0.5)
+    free = one.offer(Question(), 1.0).free_tokens or 0
+    one.measured(replace(GAUGES, use=0.3), 1.0)
+    saved = (one.offer(Question(), 1.0).free_tokens or 0) - free
+    assert saved == pytest.approx(10_000 - 0.3 * 16_000, abs=16)
+    one.enter(arrival_of(1000), 1.0)
+    assert free + saved - (one.offer(Question(), 1.0).free_tokens or 0) >= 1000, (
+        "a newcomer is whole"
+    )
+    for stay in stays:
+        stay.leave(2.0)
+    assert (one.offer(Question(), 2.0).free_tokens or 0) < 16_000 - 1000 + 16_000 * 0.2
+
+
+def test_prompts_that_are_not_computed_yet_save_nothing() -> None:
+    one = book()
+    for _ in range(10):
+        one.enter(arrival_of(1000), 0.0)
+    free = one.offer(Question(), 0.0).free_tokens
+    one.measured(replace(GAUGES, use=0.0), 0.0)
+    assert one.offer(Question(), 0.0).free_tokens == free
+
+
+def crowd(one: InstanceBook, lengths: list[int], **fields: object) -> list[Stay]:
+    stays = [one.enter(arrival_of(length, **fields), 0.0) for length in lengths]
+    for stay in stays:
+        stay.leave_please = lambda: None
+        stay.booking.grown = 1
+    return stays
+
+
+def test_the_newest_leave_before_memory_runs_out_and_each_is_asked_once() -> None:
+    one = book()
+    stays = crowd(one, [3000] * 5, movable=True)
+    assert one.crowding(0.0) == []
+    stays[0].booking.grown = 900
+    assert one.crowding(0.0) == [stays[4]]
+    assert one.crowding(0.1) == [], "it is on its way"
+    stays[4].leave(0.2)
+    assert one.crowding(0.2) == []
+
+
+def test_what_is_pinned_is_never_asked_to_leave() -> None:
+    one = book()
+    (movable,) = crowd(one, [3000], movable=True)
+    pinned = crowd(one, [3000] * 3)
+    pinned[0].booking.grown = 8000
+    assert one.crowding(0.0) == [movable]
+
+
+def test_what_shares_its_prompt_frees_only_its_own_part() -> None:
+    one = book()
+    sharing = crowd(one, [3000] * 3, movable=True, prefix=(Block(1, 2900),))
+    sharing[0].booking.grown = 12_800
+    assert len(one.crowding(0.0)) == 2, "the newest alone would free 100 tokens"
+
+
+def test_the_last_sequence_is_never_asked() -> None:
+    one = book()
+    (alone,) = crowd(one, [3000], movable=True)
+    alone.booking.grown = 20_000
+    assert one.crowding(0.0) == []
 
 
 def test_after_a_preemption_more_stays_free_for_a_minute() -> None:

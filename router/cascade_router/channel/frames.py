@@ -44,6 +44,8 @@ class Kind(IntEnum):
     BID = 20
     """The answer to a question, as JSON; empty when there is none."""
     PONG = 21
+    LEAVE = 22
+    """The front may take this sequence away: the instance runs out of memory."""
 
 
 class InvalidFrame(Exception):

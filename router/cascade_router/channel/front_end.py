@@ -192,12 +192,15 @@ class FrontChannel(asyncio.Protocol):
             if answered is not None:
                 answered(content)
             return
-        if kind not in (Kind.HEAD, Kind.END, Kind.LOST):
+        if kind not in (Kind.HEAD, Kind.END, Kind.LOST, Kind.LEAVE):
             raise InvalidFrame(f"a frame of kind {kind}")
-        sink = self._sinks.get(number) if kind == Kind.HEAD else self._forget(number)
+        goes_on = kind in (Kind.HEAD, Kind.LEAVE)
+        sink = self._sinks.get(number) if goes_on else self._forget(number)
         if sink is None:
             return
-        if kind == Kind.HEAD:
+        if kind == Kind.LEAVE:
+            sink.leave_please()
+        elif kind == Kind.HEAD:
             try:
                 status, headers = msgspec.json.decode(content, type=tuple[int, dict[str, str]])
             except msgspec.MsgspecError as error:

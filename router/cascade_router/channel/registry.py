@@ -149,6 +149,9 @@ class PeerLine:
     def body(self, data: bytes) -> None:
         self._sink.body(data)
 
+    def leave_please(self) -> None:
+        self._sink.leave_please()
+
     def end(self) -> None:
         self.over = True
         self._sink.end()

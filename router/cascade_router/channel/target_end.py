@@ -120,6 +120,10 @@ class TargetChannel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(HEADER.pack(_BODY, number, len(data)) + data)
 
+    def leave_please(self, number: int) -> None:
+        """Ask the front to take this sequence away."""
+        self._write(frame(Kind.LEAVE, number))
+
     def end(self, number: int) -> None:
         """It is complete."""
         self._write(frame(Kind.END, number))
