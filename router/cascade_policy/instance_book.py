@@ -18,16 +18,18 @@ from cascade_policy.ledger import Booking, LoadLedger
 from cascade_policy.load import InstanceLoad
 from cascade_policy.offer import Offer
 from cascade_policy.prefix_index import PrefixIndex
-from cascade_policy.price import has_risen, price
+from cascade_policy.price import has_risen, price, step_ms
 from cascade_policy.stage_map import Handoff
+from cascade_policy.step_window import BatchState
 
 MAX_WARMING: Final = 2
 """Warm-ups that an instance computes at once: each takes whole steps from everybody else."""
 MAX_RECENT: Final = 512
 """Sequences of which is remembered how much of them the engine has seen."""
-LOOK_TOKENS: Final = 48
-"""Tokens that a sequence may grow by before it has left: until the next look at memory, until its
-front has found a clean point, and until the engine has seen the connection close."""
+LEAVING_TOKENS: Final = 16
+"""Tokens that a sequence may grow by until its front has found a clean point to leave at."""
+LOOKS: Final = 2.0
+"""Looks at memory that it may miss: the next one, and as long again for messages."""
 RESERVATION_SECONDS: Final = 1.0
 """A reservation lapses when its front does not renew it for so long."""
 
@@ -123,6 +125,10 @@ class InstanceBook:
         """The load now."""
         return self._ledger.load(now)
 
+    def batch(self, now: float, lag: float) -> BatchState:
+        """What runs now, by a look that was `lag` seconds late."""
+        return self._ledger.batch(now, lag)
+
     def offer(self, question: Question, now: float) -> Offer:
         """The state of this instance for a sequence, reserving room for it if it is asked to."""
         load = self._ledger.load(now)
@@ -186,18 +192,20 @@ class InstanceBook:
         self._stays[stay] = None
         return stay
 
-    def crowding(self, now: float) -> list["Stay"]:
-        """Who has to leave so that memory does not run out before the next look: the newest of
-        those that can, until the rest fits; each is named once.
+    def crowding(self, now: float, look_seconds: float) -> list["Stay"]:
+        """Who has to leave so that memory does not run out before the next look, `look_seconds`
+        from now: the newest of those that can, until the rest fits; each is named once.
 
         An engine whose memory runs out drops a sequence and computes it anew later, on the same
         engine; one that leaves in time can go on where there is room.
         """
         load = self._ledger.load(now)
+        steps = LOOKS * look_seconds * 1000 / step_ms(load, self._terms.model)
+        growth = LEAVING_TOKENS + math.ceil(steps)
         space = room(
             load,
             self._model,
-            LOOK_TOKENS,
+            growth,
             held_tokens=self._ledger.held_tokens(),
             saved_blocks=self._saved_blocks(),
             slices=1,

@@ -14,6 +14,7 @@ from cascade_policy.engine_model import EngineModel
 from cascade_policy.live_prefixes import LivePrefixes
 from cascade_policy.load import MAX_PREFILL_SHARE, InstanceLoad
 from cascade_policy.prefix_index import Block
+from cascade_policy.step_window import BatchState
 
 PREFILL_SHARE_SECONDS: Final = 2.0
 """Time constant of the average behind sigma."""
@@ -34,7 +35,10 @@ class LoadLedger:
         "_kv_tokens",
         "_kv_tokens_squared",
         "_model",
+        "_numbers",
         "_open",
+        "_pauses",
+        "_prefilled",
         "_prefixes",
         "_queue",
         "_share",
@@ -52,6 +56,7 @@ class LoadLedger:
         self._waiting_ms = 0.0
         self._share = 0.0
         self._prefixes = LivePrefixes()
+        self._numbers = self._prefilled = self._pauses = 0
 
     def set_model(self, model: EngineModel) -> None:
         """Count with another engine model; work that is booked keeps its price."""
@@ -73,7 +78,17 @@ class LoadLedger:
         """
         self._advance(now)
         work = self._model.prefill_ms(length, min(cached, length))
-        booking = Booking(self, length, work, self._at, tuple(prefix), blind_tokens)
+        self._numbers += 1
+        booking = Booking(
+            self,
+            self._numbers,
+            length,
+            min(cached, length),
+            work,
+            self._at,
+            tuple(prefix),
+            blind_tokens,
+        )
         self._open[booking] = None
         self._kv_tokens += length
         self._kv_tokens_squared += length * length
@@ -92,6 +107,23 @@ class LoadLedger:
             self._kv_tokens_squared,
             self._waiting_ms,
             min(MAX_PREFILL_SHARE, self._share),
+        )
+
+    def batch(self, now: float, lag: float) -> BatchState:
+        """The batch at `now`, by a look that was `lag` seconds late."""
+        load = self.load(now)
+        return BatchState(
+            at=now,
+            tokens={
+                booking.number: booking.grown
+                for booking in self._open
+                if booking.blind_tokens is None and booking not in self._queue
+            },
+            sequences=load.sequences - len(self._queue),
+            kv_tokens=self._kv_tokens - sum(booking.length for booking in self._queue),
+            prefilled=self._prefilled,
+            pauses=self._pauses,
+            lag=lag,
         )
 
     def held_tokens(self) -> int:
@@ -167,6 +199,7 @@ class LoadLedger:
             if entry is booking:
                 break
         self._remember(sum(entry.work_ms for entry in older), older[0].started_at)
+        self._prefilled += sum(entry.start_length - entry.cached for entry in older)
         self._drop(older)
 
     def _remember(self, work_ms: float, started_at: float) -> None:
@@ -211,8 +244,10 @@ class Booking:
         "_ledger",
         "_open",
         "blind_tokens",
+        "cached",
         "counted",
         "grown",
+        "number",
         "prefix",
         "start_length",
         "started_at",
@@ -223,7 +258,9 @@ class Booking:
     def __init__(
         self,
         ledger: LoadLedger,
+        number: int,
         length: int,
+        cached: int,
         work_ms: float,
         started_at: float,
         prefix: tuple[Block, ...],
@@ -231,6 +268,9 @@ class Booking:
     ) -> None:
         self._ledger = ledger
         self._open = True
+        self.number = number
+        self.cached = cached
+        """Tokens at its start that the engine held."""
         self.start_length = length
         """Tokens of the sequence when it was booked."""
         self.grown = 0
@@ -253,6 +293,10 @@ class Booking:
         """The prompt is computed (for an answer that does not stream: its headers are here)."""
         if self._open:
             self._ledger._first_token(self, now)
+
+    def paused(self) -> None:
+        """The client was held back: the sequence does not show the engine's pace."""
+        self._ledger._pauses += 1
 
     def finish(self, now: float) -> None:
         """The sequence left the engine: completed, aborted, lost or handed over."""

@@ -28,7 +28,8 @@ class RequestAccount:
         self._change: _Change | None = None
         self._closed = False
         self.cached: int | None = None
-        """Tokens of the prompt that the first engine held, once it has said so."""
+        """Tokens of the prompt that the first engine held: as its router believed, and, once it
+        has said so, in truth."""
         metrics.request_started()
 
     def first_tokens(self, now: float, tokens: int) -> None:
@@ -89,6 +90,8 @@ class RequestAccount:
         self.change_failed(HandoverOutcome.CANCELLED)
         if prompt_tokens is not None:
             self.decoded(prompt_tokens, tokens)
+            if self._first_at is not None or tokens:
+                self._metrics.prefilled(prompt_tokens, self.cached or 0)
         first, after = self._first_at, tokens - self._tokens_at_first
         self._metrics.request_finished(
             outcome,

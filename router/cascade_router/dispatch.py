@@ -49,6 +49,8 @@ class Placement:
     member: Member
     remaining: float = 0.0
     bid: float | None = None
+    cached: int = 0
+    """Tokens at the start of the sequence that its engine should hold."""
 
 
 class Dispatcher:
@@ -115,7 +117,10 @@ class Dispatcher:
         member = next(member for member in members if member.address == choice.instance)
         self.sent(member, wish.length)
         return Placement(
-            member, remaining, self._held_price(choice, wish, remaining, offers, stage_map)
+            member,
+            remaining,
+            self._held_price(choice, wish, remaining, offers, stage_map),
+            offers[choice.instance].cached,
         )
 
     def candidates(

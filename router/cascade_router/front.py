@@ -26,8 +26,9 @@ from cascade_router.errors import (
     Dialect,
     RequestError,
 )
+from cascade_router.exposition import CONTENT_TYPE
 from cascade_router.http1 import Request
-from cascade_router.metrics import CONTENT_TYPE, Outcome
+from cascade_router.metrics import Outcome
 from cascade_router.passed import request_id
 from cascade_router.request import check, no_stored_response, parse
 from cascade_router.server import ClientConnection, Exchange
@@ -156,7 +157,7 @@ class Front:
     def _metrics(self, client: ClientConnection) -> None:
         for session in self._tools.sessions:
             session.sweep(self._tools.loop.time())
-        client.respond(200, self._tools.metrics.render(), kind=CONTENT_TYPE)
+        client.respond(200, self._tools.metrics_page(), kind=CONTENT_TYPE)
 
 
 def _not_served(request: Request) -> RequestError:

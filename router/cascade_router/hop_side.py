@@ -185,6 +185,8 @@ class HopRelay:
 
     def pause(self) -> None:
         self._call.pause()
+        if self._booking is not None:
+            self._booking.paused()
 
     def resume(self) -> None:
         self._call.resume()

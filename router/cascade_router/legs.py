@@ -195,6 +195,8 @@ class Leg:
         """Take no more from the instance for now."""
         if self._line is not None:
             self._line.pause()
+        if self._booking is not None:
+            self._booking.paused()
 
     def resume(self) -> None:
         """Go on; silence counts from here."""

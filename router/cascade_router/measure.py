@@ -17,6 +17,7 @@ from cascade_router import sse
 from cascade_router.api import TOKENIZE_PATH
 from cascade_router.line import Unreachable
 from cascade_router.membership import Member
+from cascade_router.metrics import Metrics
 from cascade_router.outbound import Outbound
 from cascade_router.peers import Peers
 from cascade_router.prompt_text import PromptText, prompt_text
@@ -48,8 +49,9 @@ _log = logging.getLogger(__name__)
 class LengthGauge:
     """Estimates lengths and learns from the true ones."""
 
-    def __init__(self, peers: Peers, seconds: float) -> None:
+    def __init__(self, peers: Peers, metrics: Metrics, seconds: float) -> None:
         self._peers = peers
+        self._metrics = metrics
         self._seconds = seconds
         self._ratios = dict(FIRST_RATIOS)
         self._seen = dict.fromkeys(FIRST_RATIOS, 0)
@@ -79,6 +81,8 @@ class LengthGauge:
         tokens = prompt_tokens - MESSAGE_TOKENS * text.messages
         if text.undecoded or text.ids or text.size == 0 or tokens <= 0:
             return
+        estimate = self._estimate(script, text)
+        self._metrics.estimated(script, abs(estimate - prompt_tokens) / prompt_tokens)
         seen = self._seen[script] = self._seen[script] + 1
         rate = max(LEARNING_RATE, 1 / seen)
         self._ratios[script] += rate * (text.size / tokens - self._ratios[script])

@@ -5,7 +5,7 @@ sidecar counts tokens, so it keeps lists.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -13,9 +13,8 @@ from cascade_policy import names
 from cascade_policy.grid import length_grid
 from cascade_policy.instance_book import RefusalReason
 from cascade_policy.pins import Pin
-from cascade_policy.stage_map import RECOMPUTE, WARM
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+from cascade_policy.stage_map import RECOMPUTE, WARM, StageMap
+from cascade_router.exposition import Histogram, Page
 
 TTFT_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
 TPOT_BUCKETS: Final = (
@@ -24,6 +23,9 @@ TPOT_BUCKETS: Final = (
 )
 E2E_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 45, 60, 120, 300, 600)
 WAIT_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 120)
+OBJECTIVES: Final = ("ttft", "tpot")
+SCRIPTS: Final = ("ascii", "mixed", "wide")
+ERROR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 TRANSPORTS: Final = (RECOMPUTE, WARM)
 GAP_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 5, 10)
 
@@ -55,27 +57,37 @@ class RescueOutcome(StrEnum):
     FAILED = "failed"
 
 
-class Histogram:
-    """Counts per bucket (not cumulative) and the sum of what was observed."""
+@dataclass(slots=True)
+class PrefillCount:
+    """Prefill of the prompts of one length bucket."""
 
-    __slots__ = ("bounds", "counts", "total")
+    tokens: int = 0
+    seconds: float = 0.0
+    squares: float = 0.0
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total: float = 0
+    def add(self, tokens: int, seconds: float) -> None:
+        """One prompt more."""
+        self.tokens += tokens
+        self.seconds += seconds
+        self.squares += seconds * seconds
 
-    def observe(self, value: float) -> None:
-        """Count `value` in the first bucket whose bound is not below it."""
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.total += value
+    def tokens_of(self) -> float:
+        """Computed tokens."""
+        return self.tokens
+
+    def seconds_of(self) -> float:
+        """Work, by the engine model."""
+        return self.seconds
+
+    def squares_of(self) -> float:
+        """Sum over requests of their squared work."""
+        return self.squares
 
 
 class Metrics:
     """What a sidecar tells Prometheus. Every request_started needs exactly one request_finished."""
 
-    def __init__(self, namespace: str, service: str) -> None:
-        self._labels = {"namespace": namespace, "service": service}
+    def __init__(self) -> None:
         self._max_length = 0
         self._grid: tuple[int, ...] = ()
         self._prompt_tokens = Histogram(())
@@ -93,14 +105,21 @@ class Metrics:
         self._waiting = 0
         self._waited = Histogram(WAIT_BUCKETS)
         self._turned_away = 0
-        self._evictions = 0
         self._refused = dict.fromkeys(RefusalReason, 0)
+        self._objectives = {(name, met): 0 for name in OBJECTIVES for met in (True, False)}
+        self._estimates = {script: Histogram(ERROR_BUCKETS) for script in SCRIPTS}
+        self._cached_tokens = 0
+        self._prefill: list[PrefillCount] = []
+        self._stage_map: StageMap | None = None
         self._ttft: dict[int, Histogram] = {}
         self._tpot: dict[int, Histogram] = {}
         self._e2e: dict[int, Histogram] = {}
 
-    def set_max_length(self, max_length: int) -> None:
-        """Choose the length buckets. A different maximum starts the counts by length again."""
+    def use(self, stage_map: StageMap) -> None:
+        """Count by the lengths, the engine model and the targets of a stage map. A different
+        greatest length starts the counts by length again."""
+        self._stage_map = stage_map
+        max_length = stage_map.max_length
         if max_length == self._max_length:
             return
         self._max_length = max_length
@@ -108,6 +127,7 @@ class Metrics:
         self._prompt_tokens = Histogram(self._grid)
         self._final_tokens = Histogram(self._grid)
         self._decode_tokens = [0] * len(self._grid)
+        self._prefill = [PrefillCount() for _ in self._grid]
 
     def request_started(self) -> None:
         """A client's request was read."""
@@ -134,6 +154,7 @@ class Metrics:
         if ran and prompt_tokens is not None and final_tokens is not None and self._grid:
             self._prompt_tokens.observe(prompt_tokens)
             self._final_tokens.observe(final_tokens)
+        self._judge(ttft, tpot)
         if stage is None:
             return
         if ttft is not None:
@@ -142,6 +163,20 @@ class Metrics:
             self._of_stage(self._tpot, stage, TPOT_BUCKETS).observe(tpot)
         if outcome is Outcome.COMPLETED:
             self._of_stage(self._e2e, stage, E2E_BUCKETS).observe(e2e)
+
+    def prefilled(self, prompt_tokens: int, cached_tokens: int) -> None:
+        """A prompt was computed, but for its first `cached_tokens`, which the engine held."""
+        cached = min(prompt_tokens, cached_tokens)
+        self._cached_tokens += cached
+        if self._stage_map is None or not self._grid:
+            return
+        bucket = min(bisect_left(self._grid, prompt_tokens), len(self._grid) - 1)
+        work = self._stage_map.engine.prefill_ms(prompt_tokens, cached) / 1000
+        self._prefill[bucket].add(prompt_tokens - cached, work)
+
+    def estimated(self, script: str, error: float) -> None:
+        """The estimate of a prompt's length turned out to be off by this share of the truth."""
+        self._estimates[script].observe(error)
 
     def decoded(self, start_length: int, end_length: int) -> None:
         """A sequence grew from `start_length` to `end_length`: one token at each length after the
@@ -177,10 +212,6 @@ class Metrics:
         """A request was answered with 429, because the queue was full or it waited too long."""
         self._turned_away += 1
 
-    def evicted(self) -> None:
-        """A sequence was asked to leave this pod's engine, because memory ran out."""
-        self._evictions += 1
-
     def refused(self, reason: str) -> None:
         """An instance's router declined a request of this front, which went on elsewhere."""
         if reason in self._refused:
@@ -205,9 +236,18 @@ class Metrics:
             histogram = family[stage] = Histogram(bounds)
         return histogram
 
-    def render(self) -> bytes:
-        """Everything, in the Prometheus text format."""
-        page = _Page(self._labels)
+    def _judge(self, ttft: float | None, tpot: float | None) -> None:
+        """Count whether a request met the service's targets."""
+        plan = self._stage_map
+        if plan is None:
+            return
+        if ttft is not None:
+            self._objectives["ttft", ttft * 1000 <= plan.ttft_target_ms] += 1
+        if tpot is not None:
+            self._objectives["tpot", tpot * 1000 <= plan.tpot_target_ms] += 1
+
+    def render(self, page: Page) -> None:
+        """Write everything on `page`."""
         page.histogram(
             names.METRIC_PROMPT_TOKENS,
             "Prompt tokens of requests that ended.",
@@ -228,10 +268,48 @@ class Metrics:
             ),
         )
         self._render_requests(page)
+        self._render_prompts(page)
         self._render_times(page)
-        return page.text()
 
-    def _render_requests(self, page: "_Page") -> None:
+    def _render_prompts(self, page: Page) -> None:
+        by_length = [
+            ({"le_prompt": str(bound)}, count)
+            for bound, count in zip(self._grid, self._prefill, strict=True)
+        ]
+        for name, text, value in (
+            (
+                names.METRIC_PREFILL_TOKENS,
+                "Prompt tokens that engines computed, cached ones left out.",
+                PrefillCount.tokens_of,
+            ),
+            (
+                names.METRIC_PREFILL_SECONDS,
+                "What computing them takes by the engine model.",
+                PrefillCount.seconds_of,
+            ),
+            (
+                names.METRIC_PREFILL_SECONDS_SQUARED,
+                "The sum of its squares over requests.",
+                PrefillCount.squares_of,
+            ),
+        ):
+            page.counter(
+                name,
+                f"{text} By prompt length: above the next smaller le_prompt, up to this one.",
+                [(labels, value(count)) for labels, count in by_length],
+            )
+        page.counter(
+            names.METRIC_CACHED_TOKENS,
+            "Prompt tokens that engines held already, as they said or as routers believe.",
+            [({}, self._cached_tokens)],
+        )
+        page.histogram(
+            names.METRIC_ESTIMATE_ERROR,
+            "Error of estimated prompt lengths, as a share of the true ones, by kind of script.",
+            [({"script": script}, errors) for script, errors in self._estimates.items()],
+        )
+
+    def _render_requests(self, page: Page) -> None:
         page.counter(
             names.METRIC_REQUESTS,
             "Requests of clients by how they ended.",
@@ -274,14 +352,17 @@ class Metrics:
             [({}, self._turned_away)],
         )
         page.counter(
-            names.METRIC_EVICTIONS,
-            "Sequences that were asked to leave this pod's engine before its memory ran out.",
-            [({}, self._evictions)],
-        )
-        page.counter(
             names.METRIC_REFUSALS,
             "Dispatches that the router of the chosen instance declined, by reason.",
             (({"reason": reason.value}, count) for reason, count in self._refused.items()),
+        )
+        page.counter(
+            names.METRIC_OBJECTIVES,
+            "Requests by whether they met the target for time to first token or per token.",
+            (
+                ({"objective": name, "met": str(met).lower()}, count)
+                for (name, met), count in self._objectives.items()
+            ),
         )
         page.counter(
             names.METRIC_RESCUES,
@@ -289,7 +370,7 @@ class Metrics:
             (({"outcome": outcome.value}, count) for outcome, count in self._rescues.items()),
         )
 
-    def _render_times(self, page: "_Page") -> None:
+    def _render_times(self, page: Page) -> None:
         for name, text, family in (
             (names.METRIC_TTFT_SECONDS, "Time to the first token, by entry stage.", self._ttft),
             (names.METRIC_TPOT_SECONDS, "Mean time between tokens, by entry stage.", self._tpot),
@@ -305,52 +386,3 @@ class Metrics:
             "Time between the last token before a hand-over and the first one after it.",
             [({"transport": transport}, gap) for transport, gap in self._gaps.items()],
         )
-
-
-Labels = Mapping[str, str]
-
-
-class _Page:
-    """A text exposition in the making; `labels` stand on every sample."""
-
-    def __init__(self, labels: Labels) -> None:
-        self._labels = labels
-        self._lines: list[str] = []
-
-    def text(self) -> bytes:
-        return ("\n".join(self._lines) + "\n").encode()
-
-    def counter(self, name: str, text: str, samples: Iterable[tuple[Labels, int]]) -> None:
-        self._head(name, text, "counter")
-        for labels, value in samples:
-            self._sample(name, labels, value)
-
-    def gauge(self, name: str, text: str, value: int) -> None:
-        self._head(name, text, "gauge")
-        self._sample(name, {}, value)
-
-    def histogram(self, name: str, text: str, samples: Iterable[tuple[Labels, Histogram]]) -> None:
-        self._head(name, text, "histogram")
-        for labels, histogram in samples:
-            running = 0
-            for bound, count in zip(histogram.bounds, histogram.counts, strict=False):
-                running += count
-                self._sample(f"{name}_bucket", {**labels, "le": f"{float(bound)}"}, running)
-            running += histogram.counts[-1]
-            self._sample(f"{name}_bucket", {**labels, "le": "+Inf"}, running)
-            self._sample(f"{name}_count", labels, running)
-            self._sample(f"{name}_sum", labels, histogram.total)
-
-    def _head(self, name: str, text: str, kind: str) -> None:
-        self._lines.append(f"# HELP {name} {text}")
-        self._lines.append(f"# TYPE {name} {kind}")
-
-    def _sample(self, name: str, labels: Labels, value: float) -> None:
-        pairs = ",".join(
-            f'{key}="{_escaped(text)}"' for key, text in (*self._labels.items(), *labels.items())
-        )
-        self._lines.append(f"{name}{{{pairs}}} {value}")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -14,11 +14,12 @@ from cascade_policy.load import InstanceLoad
 from cascade_policy.offer import Offer
 from cascade_policy.profiles import profile
 from cascade_policy.stage_map import Handoff, StageMap
+from cascade_policy.step_window import between
 from cascade_router.calls import Call
 from cascade_router.engine_gauges import read_gauges
+from cascade_router.engine_metrics import EngineMetrics
 from cascade_router.http1 import request_bytes
 from cascade_router.line import NoConnection, Unreachable
-from cascade_router.metrics import Metrics
 from cascade_router.outbound import Outbound
 from cascade_router.pool import Pool
 from cascade_router.replies import Reply, reply
@@ -27,7 +28,9 @@ PROBE_SECONDS: Final = 1.0
 PROBE_TIMEOUT_SECONDS: Final = 3.0
 FAILURES_TO_UNHEALTHY: Final = 3
 """A busy engine may miss a probe; a dead one refuses connections, which counts at once."""
-MEMORY_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 0.1
+WINDOW_SECONDS: Final = 1.0
+"""Over which step times are averaged: tens of steps, so that it matters little when they began."""
 GAUGES_EVERY: Final = 2
 """Probes between two looks at the engine's metrics: the page costs an engine milliseconds."""
 
@@ -42,7 +45,7 @@ class OwnEngine:
         pool: Pool,
         address: str,
         loop: asyncio.AbstractEventLoop,
-        metrics: Metrics,
+        metrics: EngineMetrics,
         max_prefix_tokens: int | None = None,
     ) -> None:
         self.address = address
@@ -78,6 +81,7 @@ class OwnEngine:
 
     def enter(self, arrival: Arrival) -> Stay:
         """Book a sequence; whoever enters one must let it leave."""
+        self._metrics.arrived(arrival.purpose)
         return self._book.enter(arrival, self._loop.time())
 
     def suspect(self) -> None:
@@ -97,11 +101,21 @@ class OwnEngine:
                 async with asyncio.timeout(PROBE_SECONDS):
                     await self._wake.wait()
 
-    async def look_after_memory(self) -> None:
-        """Ask sequences to leave before memory runs out, until cancelled."""
+    async def look_after_batch(self) -> None:
+        """Ask sequences to leave before memory runs out, and note the pace of steps, until
+        cancelled."""
+        before = self._book.batch(self._loop.time(), 0.0)
         while True:
-            await asyncio.sleep(MEMORY_SECONDS)
-            for stay in self._book.crowding(self._loop.time()):
+            due = self._loop.time() + LOOK_SECONDS
+            await asyncio.sleep(LOOK_SECONDS)
+            now = self._loop.time()
+            if now - before.at >= WINDOW_SECONDS:
+                after = self._book.batch(now, now - due)
+                window = between(before, after)
+                if window is not None:
+                    self._metrics.stepped(window)
+                before = after
+            for stay in self._book.crowding(self._loop.time(), LOOK_SECONDS):
                 if stay.leave_please is not None:
                     self._metrics.evicted()
                     stay.leave_please()

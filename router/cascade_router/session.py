@@ -124,6 +124,8 @@ class Session:
             return Ended()
         arrival = self._placing.arrival(placement, self._length(), self._purpose())
         stay = None
+        if arrival.purpose is Purpose.FIRST:
+            self._account.cached = placement.cached
         if tools.peers.is_own(placement.member):
             refused = tools.own.refusal(arrival)
             if refused is not None:
@@ -335,6 +337,8 @@ class Session:
             self._leg.close()
         tools.sessions.discard(self)
         prompt = self._answer.prompt_tokens
+        if prompt is not None and not isinstance(self._answer, ResumableStream):
+            tools.gauge.learn(self._request, prompt)
         self._account.close(
             self._outcome,
             self._placing.estimate if prompt is None else prompt,

@@ -12,6 +12,7 @@ from cascade_router.channel.target_end import TargetChannels
 from cascade_router.config import Config, join_address
 from cascade_router.dispatch import Dispatcher
 from cascade_router.door import Door
+from cascade_router.engine_metrics import EngineMetrics
 from cascade_router.front import Front
 from cascade_router.handover import Mover
 from cascade_router.hop import KeyFile
@@ -42,10 +43,11 @@ class Sidecar:
         engine = join_address(config.engine_host, config.engine_port)
         self._pool = Pool(loop, config.engine_host, config.engine_port)
         keys, bans = KeyFile(config.hop_key_file), Bans()
-        metrics = Metrics(config.namespace, config.service)
-        own = OwnEngine(self._pool, engine, loop, metrics, config.max_prefix_tokens)
+        engine_metrics = EngineMetrics()
+        own = OwnEngine(self._pool, engine, loop, engine_metrics, config.max_prefix_tokens)
         peers = Peers(config.address, engine, self._pool, keys, loop)
         offers = Offers(loop, peers, own, bans, self._timing.bid_deadline)
+        metrics = Metrics()
         dispatcher = Dispatcher(loop, offers, peers, own, bans, random.random)
         self.tools = Tools(
             loop=loop,
@@ -57,8 +59,10 @@ class Sidecar:
             dispatcher=dispatcher,
             waiting=WaitingRoom(loop, dispatcher, metrics),
             mover=Mover(dispatcher),
-            gauge=LengthGauge(peers, self._timing.tokenize),
+            gauge=LengthGauge(peers, metrics, self._timing.tokenize),
             metrics=metrics,
+            engine_metrics=engine_metrics,
+            labels={"namespace": config.namespace, "service": config.service},
             timing=self._timing,
         )
         self.hop_side = HopSide(own, self._pool, loop)
@@ -74,7 +78,7 @@ class Sidecar:
         tools.dispatcher.use(view)
         if view.stage_map is not None:
             tools.own.use(view.stage_map)
-            tools.metrics.set_max_length(view.stage_map.max_length)
+            tools.metrics.use(view.stage_map)
         for session in list(tools.sessions):
             session.view_changed()
         tools.dispatcher.greet()
@@ -90,7 +94,7 @@ class Sidecar:
         )
         self._tasks = [
             loop.create_task(self.tools.own.watch()),
-            loop.create_task(self.tools.own.look_after_memory()),
+            loop.create_task(self.tools.own.look_after_batch()),
             loop.create_task(self._sweep()),
         ]
         _log.info("listening on %s:%d", config.listen_host, config.listen_port)

@@ -1,12 +1,15 @@
 """What the sessions of one sidecar share."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from cascade_router import limits
 from cascade_router.bans import Bans
 from cascade_router.dispatch import Dispatcher
+from cascade_router.engine_metrics import EngineMetrics
+from cascade_router.exposition import Page
 from cascade_router.handover import Mover
 from cascade_router.measure import LengthGauge
 from cascade_router.metrics import Metrics
@@ -42,6 +45,9 @@ class Tools:
     mover: Mover
     gauge: LengthGauge
     metrics: Metrics
+    engine_metrics: EngineMetrics
+    labels: Mapping[str, str]
+    """On every sample of a metric, so that no scrape can mix two installs."""
     timing: limits.Timing
     sessions: set[Running] = field(default_factory=set)
     sequences: int = 0
@@ -51,6 +57,13 @@ class Tools:
         """A name for a sequence that no other has."""
         self.sequences += 1
         return f"{self.name}/{self.sequences}"
+
+    def metrics_page(self) -> bytes:
+        """All metrics, as Prometheus reads them."""
+        page = Page(self.labels)
+        self.metrics.render(page)
+        self.engine_metrics.render(page)
+        return page.text()
 
     @property
     def event_limit(self) -> int:

@@ -26,7 +26,7 @@ def test_metric_names_carry_the_prefix_and_their_unit() -> None:
     assert len(metrics) == len(set(metrics.values()))
     for value in metrics.values():
         assert value.startswith("cascade_")
-        assert value.endswith(("_total", "_seconds", "_tokens", "_in_flight", "_waiting"))
+        assert value.endswith(("_total", "_seconds", "_tokens", "_in_flight", "_waiting", "_ratio"))
 
 
 def test_labels_and_annotations_are_under_the_domain_or_a_known_one() -> None:

@@ -162,12 +162,12 @@ def crowd(one: InstanceBook, lengths: list[int], **fields: object) -> list[Stay]
 def test_the_newest_leave_before_memory_runs_out_and_each_is_asked_once() -> None:
     one = book()
     stays = crowd(one, [3000] * 5, movable=True)
-    assert one.crowding(0.0) == []
+    assert one.crowding(0.0, 0.1) == []
     stays[0].booking.grown = 900
-    assert one.crowding(0.0) == [stays[4]]
-    assert one.crowding(0.1) == [], "it is on its way"
+    assert one.crowding(0.0, 0.1) == [stays[4]]
+    assert one.crowding(0.1, 0.1) == [], "it is on its way"
     stays[4].leave(0.2)
-    assert one.crowding(0.2) == []
+    assert one.crowding(0.2, 0.1) == []
 
 
 def test_what_is_pinned_is_never_asked_to_leave() -> None:
@@ -175,21 +175,21 @@ def test_what_is_pinned_is_never_asked_to_leave() -> None:
     (movable,) = crowd(one, [3000], movable=True)
     pinned = crowd(one, [3000] * 3)
     pinned[0].booking.grown = 8000
-    assert one.crowding(0.0) == [movable]
+    assert one.crowding(0.0, 0.1) == [movable]
 
 
 def test_what_shares_its_prompt_frees_only_its_own_part() -> None:
     one = book()
     sharing = crowd(one, [3000] * 3, movable=True, prefix=(Block(1, 2900),))
     sharing[0].booking.grown = 12_800
-    assert len(one.crowding(0.0)) == 2, "the newest alone would free 100 tokens"
+    assert len(one.crowding(0.0, 0.1)) == 2, "the newest alone would free 100 tokens"
 
 
 def test_the_last_sequence_is_never_asked() -> None:
     one = book()
     (alone,) = crowd(one, [3000], movable=True)
     alone.booking.grown = 20_000
-    assert one.crowding(0.0) == []
+    assert one.crowding(0.0, 0.1) == []
 
 
 def test_after_a_preemption_more_stays_free_for_a_minute() -> None:

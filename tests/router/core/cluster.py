@@ -106,7 +106,7 @@ class Cluster:
         """The sum of a metric over all sidecars, for samples with these labels."""
         total = 0.0
         for instance in self.instances:
-            for line in instance.sidecar.tools.metrics.render().decode().splitlines():
+            for line in instance.sidecar.tools.metrics_page().decode().splitlines():
                 sample, _, value = line.rpartition(" ")
                 wanted = all(f'{key}="{text}"' in sample for key, text in labels.items())
                 if sample.partition("{")[0] == name and wanted:

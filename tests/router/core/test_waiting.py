@@ -26,7 +26,9 @@ from tests.router.core.cluster import (
 from tests.router.core.loop import on_uvloop
 
 KV = 4800
-SMALL: Mapping[str, float] = {"kvCapacityTokens": KV, "blockTokens": 16, "baseMs": 2.0}
+SMALL: Mapping[str, float] = {"kvCapacityTokens": KV, "blockTokens": 16, "baseMs": 8.0}
+"""Steps of a real engine's length: one that makes a hundred tokens between two looks of a router on
+a busy machine runs out of memory whatever the router does."""
 COMPLETIONS = "/v1/completions"
 
 
@@ -56,17 +58,17 @@ async def test_far_more_than_fits_is_served_in_turn_without_a_preemption(
 
         async def one(number: int) -> None:
             prompt = [270 + number % 200] * (100 + 37 * (number % 20))
-            output = 20 + 29 * (number % 11)
+            output = 20 + 13 * (number % 11)
             got = await stream(
                 service[number % instances].url, COMPLETIONS, body_of(prompt, output)
             )
             want = expected_output(prompt, output, ignore_eos=True)
             assert (got.status, got.text, got.errors) == (200, want.text, [])
 
-        await asyncio.gather(*(one(number) for number in range(80)))
+        await asyncio.gather(*(one(number) for number in range(40)))
         await service.settle()
         assert preemptions(service) == 0
-        assert service.metric("cascade_wait_seconds_count") > 20
+        assert service.metric("cascade_wait_seconds_count") > 10
         assert service.metric("cascade_requests_waiting") == 0
 
 
@@ -77,10 +79,10 @@ async def test_without_a_book_that_asks_them_to_leave_the_same_would_be_preempte
     """Shows that the former test can fail: sequences that grow far beyond what was foreseen."""
     async with cluster(tmp_path, [0], small(slice_tokens=16), coefficients=SMALL) as service:
         own = service[0].sidecar.tools.own
-        monkeypatch.setattr(own._book, "crowding", lambda _: [])
-        want = [expected_output([271 + n] * 300, 900, ignore_eos=True).text for n in range(12)]
+        monkeypatch.setattr(own._book, "crowding", lambda *_: [])
+        want = [expected_output([271 + n] * 300, 400, ignore_eos=True).text for n in range(12)]
         got = await asyncio.gather(
-            *(stream(service[0].url, COMPLETIONS, body_of([271 + n] * 300, 900)) for n in range(12))
+            *(stream(service[0].url, COMPLETIONS, body_of([271 + n] * 300, 400)) for n in range(12))
         )
         assert [one.text for one in got] == want
         assert preemptions(service) > 0
@@ -90,9 +92,9 @@ async def test_without_a_book_that_asks_them_to_leave_the_same_would_be_preempte
 async def test_sequences_that_outgrow_an_instance_go_where_there_is_room(tmp_path: Path) -> None:
     async with cluster(tmp_path, [0, 0], small(slice_tokens=16), coefficients=SMALL) as service:
         service.publish(without=[service[1]])
-        want = [expected_output([271 + n] * 300, 600, ignore_eos=True).text for n in range(10)]
+        want = [expected_output([271 + n] * 300, 350, ignore_eos=True).text for n in range(10)]
         running = [
-            asyncio.create_task(stream(service[0].url, COMPLETIONS, body_of([271 + n] * 300, 600)))
+            asyncio.create_task(stream(service[0].url, COMPLETIONS, body_of([271 + n] * 300, 350)))
             for n in range(10)
         ]
         await until(lambda: len(service[0].engine.batch.running) == 10, "all are on the first one")

@@ -8,9 +8,14 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from cascade_policy import names
+from cascade_policy.arrival import Purpose
 from cascade_policy.grid import length_grid
 from cascade_policy.pins import Pin
-from cascade_policy.stage_map import RECOMPUTE, WARM
+from cascade_policy.profiles import profile
+from cascade_policy.stage_map import RECOMPUTE, WARM, Stage, StageMap
+from cascade_policy.step_window import MOMENT_NAMES, Window
+from cascade_router.engine_metrics import EngineMetrics
+from cascade_router.exposition import Page
 from cascade_router.metrics import HandoverOutcome, Metrics, Outcome, RescueOutcome
 
 MAX_LENGTH = 4096
@@ -19,16 +24,29 @@ GRID = length_grid(MAX_LENGTH)
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 
-def metrics() -> Metrics:
-    page = Metrics("team-a", "llama")
-    page.set_max_length(MAX_LENGTH)
+def metrics(max_length: int = MAX_LENGTH) -> Metrics:
+    page = Metrics()
+    page.use(plan(max_length))
     return page
 
 
-def read(page: Metrics) -> Samples:
+def plan(max_length: int) -> StageMap:
+    stage = Stage(0, 0, max_length, "s")
+    targets = {"ttft_target_ms": 500.0, "tpot_target_ms": 30.0}
+    model = profile("simulated")
+    return StageMap("p", "t", "m", max_length, model, (stage,), **targets)  # type: ignore[arg-type]
+
+
+def text(metrics: Metrics | EngineMetrics) -> str:
+    page = Page({"namespace": "team-a", "service": "llama"})
+    metrics.render(page)
+    return page.text().decode()
+
+
+def read(page: Metrics | EngineMetrics) -> Samples:
     """All samples by name and labels, without the two that every sample carries."""
     found: Samples = {}
-    for family in text_string_to_metric_families(page.render().decode()):
+    for family in text_string_to_metric_families(text(page)):
         for sample in family.samples:
             labels = dict(sample.labels)
             assert labels.pop("namespace") == "team-a"
@@ -49,7 +67,7 @@ def finished(page: Metrics, outcome: Outcome, prompt: int | None, final: int | N
 
 
 def test_a_new_page_can_be_read_before_any_stage_map_came() -> None:
-    samples = read(Metrics("team-a", "llama"))
+    samples = read(Metrics())
     assert one(samples, names.METRIC_IN_FLIGHT) == 0
     assert one(samples, names.METRIC_PROMPT_TOKENS + "_count") == 0
 
@@ -67,7 +85,8 @@ def test_every_counter_of_a_closed_set_starts_at_zero() -> None:
 def test_every_metric_that_has_a_name_is_on_the_page() -> None:
     page = metrics()
     finished(page, Outcome.COMPLETED, 10, 20)
-    families = {family.name for family in text_string_to_metric_families(page.render().decode())}
+    both = text(page) + text(EngineMetrics())
+    families = {family.name for family in text_string_to_metric_families(both)}
     wanted = {value for key, value in vars(names).items() if key.startswith("METRIC_")}
     assert {name.removesuffix("_total") for name in wanted} == families
 
@@ -186,24 +205,62 @@ def test_decoded_tokens_do_not_depend_on_how_often_they_are_reported(cuts: list[
     once.decoded(cuts[0], cuts[-1])
     for start, end in pairwise(cuts):
         often.decoded(start, end)
-    assert once.render() == often.render()
+    assert text(once) == text(often)
 
 
 def test_the_same_maximum_again_keeps_the_counts() -> None:
     page = metrics()
     finished(page, Outcome.COMPLETED, 10, 20)
-    page.set_max_length(MAX_LENGTH)
+    page.use(plan(MAX_LENGTH))
     assert one(read(page), names.METRIC_PROMPT_TOKENS + "_count") == 1
-    page.set_max_length(2 * MAX_LENGTH)
+    page.use(plan(2 * MAX_LENGTH))
     assert one(read(page), names.METRIC_PROMPT_TOKENS + "_count") == 0
 
 
 @pytest.mark.parametrize("name", ['quo"te', "back\\slash", "new\nline"])
 def test_label_values_are_escaped(name: str) -> None:
-    text = Metrics("ns", name).render().decode()
-    (family,) = (
-        family
-        for family in text_string_to_metric_families(text)
-        if family.name == names.METRIC_IN_FLIGHT
-    )
+    page = Page({"service": name})
+    page.gauge("up", "Whether.", 1)
+    (family,) = text_string_to_metric_families(page.text().decode())
     assert family.samples[0].labels["service"] == name
+
+
+def test_prefill_counts_what_was_computed_by_prompt_length() -> None:
+    page = metrics()
+    model = profile("simulated")
+    page.prefilled(GRID[3], 0)
+    page.prefilled(GRID[3], GRID[3] - 1)
+    page.prefilled(10 * MAX_LENGTH, 99 * MAX_LENGTH)
+    samples = read(page)
+    bound = {"le_prompt": str(GRID[3])}
+    whole, rest = (model.prefill_ms(GRID[3], cached) / 1000 for cached in (0, GRID[3] - 1))
+    assert one(samples, names.METRIC_PREFILL_TOKENS, **bound) == GRID[3] + 1
+    assert one(samples, names.METRIC_PREFILL_SECONDS, **bound) == pytest.approx(whole + rest)
+    squares = one(samples, names.METRIC_PREFILL_SECONDS_SQUARED, **bound)
+    assert squares == pytest.approx(whole**2 + rest**2)
+    assert one(samples, names.METRIC_CACHED_TOKENS) == GRID[3] - 1 + 10 * MAX_LENGTH
+
+
+def test_targets_are_judged_by_request() -> None:
+    page = metrics()
+    finished(page, Outcome.COMPLETED, 10, 20)
+    page.request_started()
+    page.request_finished(Outcome.COMPLETED, 10, 20, 0, ttft=0.6, tpot=0.02, e2e=3.0)
+    samples = read(page)
+    assert one(samples, names.METRIC_OBJECTIVES, objective="ttft", met="true") == 1
+    assert one(samples, names.METRIC_OBJECTIVES, objective="ttft", met="false") == 1
+    assert one(samples, names.METRIC_OBJECTIVES, objective="tpot", met="true") == 2
+
+
+def test_an_engine_is_told_of_by_purpose_and_by_the_moments_of_its_steps() -> None:
+    engine = EngineMetrics()
+    engine.arrived(Purpose.WARM)
+    engine.stepped(Window(50, 4, 8000, 20, 15.0))
+    engine.stepped(Window(50, 6, 12_000, 0, 17.0))
+    samples = read(engine)
+    assert one(samples, names.METRIC_LEGS, purpose="warm") == 1
+    assert one(samples, names.METRIC_LEGS, purpose="first") == 0
+    moment = {m: one(samples, names.METRIC_STEP_MOMENTS, moment=m) for m in MOMENT_NAMES}
+    assert (moment["count"], moment["b"], moment["t"]) == (100, 500, 1600)
+    assert moment["st"] == 50 * 8 * 15 + 50 * 12 * 17
+    assert moment["pp"] == pytest.approx(50 * 0.02**2)
