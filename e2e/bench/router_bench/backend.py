@@ -141,13 +141,14 @@ class Engine:
     def pace(self, mode: str, gap: float) -> None:
         """Go on from here: `gap` seconds between two events of a stream."""
         self._loop.remove_reader(self._timer.fd)
-        if mode == wire.NO_PACE or not self.streams:
+        if mode == wire.NO_PACE:
             self._timer.set(0)
             return
         step = mode == wire.STEP
         self._tick = self._step if step else self._spread
-        self._most_ticks = max(1, MOST_BEHIND // (len(self.streams) if step else 1))
-        self._timer.set(gap if step else gap / len(self.streams))
+        streams = max(1, len(self.streams))
+        self._most_ticks = max(1, MOST_BEHIND // (streams if step else 1))
+        self._timer.set(gap if step else gap / streams)
         self._loop.add_reader(self._timer.fd, self._on_timer)
 
     def finish(self) -> int:
@@ -265,8 +266,9 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return
         if sent < len(data):
-            self._queued = True
             self._transport.write(data[sent:])
+            # The socket may have taken it after all, and then nobody tells of it.
+            self._queued = self._transport.get_write_buffer_size() > 0
 
     def end_stream(self, data: bytes) -> None:
         """Send the end of the running answer."""

@@ -27,6 +27,8 @@ OPENING: Final = 64
 """Streams that are opened at the same time."""
 OPEN_SECONDS: Final = 120.0
 FINISH_SECONDS: Final = 60.0
+KEEPING_ALIVE: Final = {"mode": wire.STEP, "gap": 5.0}
+"""While streams are being opened: a router may take silence for a lost engine."""
 SETTLE_SECONDS: Final = 1.0
 """From the first event of a pace to the first reading."""
 MAX_TOKENS: Final = 10_000_000
@@ -124,6 +126,7 @@ class Load:
 
     async def _open(self) -> None:
         """Open all streams; each is open when it has the events that it begins with."""
+        await control(self._order.engine_port, wire.PACE, KEEPING_ALIVE)
         heads = iter(_heads(*self._order.heads, self._order.streams))
         try:
             async with asyncio.timeout(OPEN_SECONDS):

@@ -34,6 +34,7 @@ def report(outcomes: Sequence[Outcome], rate: float) -> Iterable[RenderableType]
         yield memory_table(held)
     if goals := judged(rows, held):
         yield goals_table(goals)
+    yield from failure_lines(outcomes)
     if ceiling := figures.ceiling():
         yield ceiling_line(ceiling, rate)
 
@@ -64,10 +65,10 @@ def streams_table(pace: str, rows: Sequence[Row], rate: float) -> Table:
 
 def _cells(row: Row, rate: float) -> list[str]:
     if row.cpu_us is None:
-        return [row.router, f"[red]failed: {'; '.join(dict.fromkeys(row.failures))}[/red]"]
+        return [row.router, "[red]failed[/red]"]
     slow = row.rate is not None and row.rate < SLOW * rate
     notes = f" ({row.rate:,.0f}/s)" if slow else ""
-    failed = f" [red]({len(row.failures)} failed: {row.failures[0]})[/red]" if row.failures else ""
+    failed = f" [red]({len(row.failures)} failed)[/red]" if row.failures else ""
     return [
         row.router + notes + failed,
         _spread(row.cpu_us, ".1f"),
@@ -87,7 +88,7 @@ def requests_table(requests: Sequence[Requests]) -> Table:
         table.add_column(heading, justify="left" if heading == "router" else "right", no_wrap=True)
     for one in requests:
         if one.per_second is None:
-            table.add_row(one.router, f"[red]failed: {'; '.join(one.failures)}[/red]")
+            table.add_row(one.router, "[red]failed[/red]")
             continue
         cpu = "" if one.router == DIRECT else _spread(one.cpu_us, ".0f")
         table.add_row(
@@ -106,10 +107,10 @@ def memory_table(held: Sequence[Held]) -> Table:
         table.add_column(heading, justify="right" if "MB" in heading else "left", no_wrap=True)
     for one in held:
         for role, megabytes in one.rss_mb.items():
-            failed = f" [red]{one.failure}[/red]" if one.failure else ""
+            failed = " [red](failed)[/red]" if one.failure else ""
             table.add_row(one.router + failed, role, f"{megabytes:.0f}", f"{one.pss_mb[role]:.0f}")
         if not one.rss_mb:
-            table.add_row(one.router, f"[red]failed: {one.failure}[/red]")
+            table.add_row(one.router, "[red]failed[/red]")
     return table
 
 
@@ -122,6 +123,13 @@ def goals_table(goals: Sequence[Goal]) -> Table:
         verdict = "[green]met[/green]" if goal.met else "[red]missed[/red]"
         table.add_row(goal.what, goal.value, goal.limit, verdict)
     return table
+
+
+def failure_lines(outcomes: Sequence[Outcome]) -> Iterable[str]:
+    """What went wrong where."""
+    for one in outcomes:
+        if one.failure is not None:
+            yield f"[red]failed[/red]: {one.cell}, repetition {one.cell.repeat + 1}: {one.failure}"
 
 
 def ceiling_line(ceiling: Ceiling, rate: float) -> str:
