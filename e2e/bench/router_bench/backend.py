@@ -17,7 +17,8 @@ import json
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import cache
 from time import monotonic_ns
 from typing import Any, Final, cast
@@ -124,6 +125,8 @@ class Engine:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.streams: dict[Stream, None] = {}
+        self.connections: dict[Connection, asyncio.Event] = {}
+        """With what is set when they are closed."""
         self.ended_events = 0
         self._loop = loop
         self._numbers = itertools.count()
@@ -157,6 +160,16 @@ class Engine:
         for stream in list(self.streams):
             stream.end(b'"stop"')
         return self.ended_events
+
+    async def close(self) -> None:
+        """Cut all clients off."""
+        self.pace(wire.NO_PACE, 0)
+        open_ones = list(self.connections.items())
+        for connection, _ in open_ones:
+            connection.abort()
+        for _, closed in open_ones:
+            await closed.wait()
+        os.close(self._timer.fd)
 
     def add(self, stream: Stream) -> None:
         """A stream begins."""
@@ -223,12 +236,14 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._engine.connections[self] = asyncio.Event()
         self._transport.set_write_buffer_limits(high=0)
         self._fd = transport.get_extra_info("socket").fileno()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._transport = None
         self._drop_stream()
+        self._engine.connections.pop(self).set()
 
     def pause_writing(self) -> None:
         self._queued = True
@@ -269,6 +284,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(data[sent:])
             # The socket may have taken it after all, and then nobody tells of it.
             self._queued = self._transport.get_write_buffer_size() > 0
+
+    def abort(self) -> None:
+        """Cut this client off."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def end_stream(self, data: bytes) -> None:
         """Send the end of the running answer."""
@@ -376,20 +396,26 @@ def _whole_answer(tokens: int) -> tuple[bytes, bytes]:
     return b'{"id":"', b'",' + _json(answer)[1:]
 
 
-async def serve(port: int) -> asyncio.Server:
-    """The engine, listening on `port` of loopback."""
+@asynccontextmanager
+async def listening(port: int) -> AsyncIterator[asyncio.Server]:
+    """The engine, listening on `port` of loopback (0: any)."""
     loop = asyncio.get_running_loop()
     engine = Engine(loop)
-    return await loop.create_server(
+    server = await loop.create_server(
         lambda: Connection(engine), "127.0.0.1", port, backlog=4096, start_serving=True
     )
+    try:
+        yield server
+    finally:
+        server.close()
+        await engine.close()
 
 
 async def _run(port: int) -> None:
-    server = await serve(port)
-    gc.collect()
-    gc.disable()
-    await server.serve_forever()
+    async with listening(port) as server:
+        gc.collect()
+        gc.disable()
+        await server.serve_forever()
 
 
 def main() -> None:

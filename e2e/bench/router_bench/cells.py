@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -57,6 +57,7 @@ class Plan:
     repeat: int = 3
     rate: float = 5000.0
     seconds: float = 8.0
+    settle: float = 1.0
     memory: bool = True
 
     def cells(self, contestants: Sequence[str]) -> list[Cell]:
@@ -75,7 +76,13 @@ class Plan:
 
     def order(self, cell: Cell) -> Order:
         """What the client has to do; ports and processes are filled in when they are known."""
-        plain = Order(0, 0, cell.streams, rate=self.rate, seconds=self.seconds, paces=self.paces)
+        plain = Order(
+            *(0, 0, cell.streams),
+            rate=self.rate,
+            seconds=self.seconds,
+            settle=self.settle,
+            paces=self.paces,
+        )
         if cell.kind is Kind.STREAMS:
             return plain
         changes: dict[Kind, dict[str, Any]] = {
@@ -141,9 +148,3 @@ def _failure(figures: Mapping[str, Any]) -> str | None:
     if missing:
         parts.append(f"{missing} events lost")
     return ", ".join(parts) or None
-
-
-def in_turn(plan: Plan, contestants: Mapping[str, Contestant]) -> Iterator[tuple[Cell, Contestant]]:
-    """Every measurement with its contestant."""
-    for cell in plan.cells(list(contestants)):
-        yield cell, contestants[cell.contestant]

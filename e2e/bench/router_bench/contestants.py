@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -23,6 +24,8 @@ MAX_LENGTH: Final = 131072
 DIRECT: Final = "direct"
 OURS_1: Final = "ours-1-hop"
 OURS_2: Final = "ours-2-hops"
+BESIDE_1: Final = "beside-1-hop"
+BESIDE_2: Final = "beside-2-hops"
 AIOHTTP: Final = "aiohttp"
 FRONT: Final = "front"
 TARGET: Final = "target"
@@ -45,12 +48,18 @@ class Contestant:
     start: Callable[[str, Path], AbstractContextManager[Running]]
 
 
-def contestants(checkout: Path = ROOT) -> dict[str, Contestant]:
-    """All of them by name; `checkout` is the repository whose router is ours."""
+def contestants(checkout: Path = ROOT, beside: Path | None = None) -> dict[str, Contestant]:
+    """All of them by name; `checkout` is the repository whose router is ours, and the router of
+    `beside` is measured as well."""
     all_of_them = (
         Contestant(DIRECT, _direct),
-        Contestant(OURS_1, lambda engine, folder: _one_hop(engine, folder, checkout)),
-        Contestant(OURS_2, lambda engine, folder: _two_hops(engine, folder, checkout)),
+        Contestant(OURS_1, partial(_one_hop, checkout.resolve())),
+        Contestant(OURS_2, partial(_two_hops, checkout.resolve())),
+        *(
+            Contestant(name, partial(start, beside.resolve()))
+            for name, start in ((BESIDE_1, _one_hop), (BESIDE_2, _two_hops))
+            if beside is not None
+        ),
         *(Contestant(name, _rival(rival)) for name, rival in RIVALS.items()),
         Contestant(AIOHTTP, _aiohttp),
     )
@@ -74,7 +83,7 @@ def _direct(engine_url: str, folder: Path) -> Iterator[Running]:  # noqa: ARG001
 
 
 @contextmanager
-def _one_hop(engine_url: str, folder: Path, checkout: Path) -> Iterator[Running]:
+def _one_hop(checkout: Path, engine_url: str, folder: Path) -> Iterator[Running]:
     (port,) = free_ports(1)
     with _sidecar("front", port, port, engine_url, folder, checkout) as front:
         front.wait_until("/ready")
@@ -82,7 +91,7 @@ def _one_hop(engine_url: str, folder: Path, checkout: Path) -> Iterator[Running]
 
 
 @contextmanager
-def _two_hops(engine_url: str, folder: Path, checkout: Path) -> Iterator[Running]:
+def _two_hops(checkout: Path, engine_url: str, folder: Path) -> Iterator[Running]:
     front_port, target_port = free_ports(2)
     with (
         _sidecar("target", target_port, target_port, engine_url, folder, checkout) as target,

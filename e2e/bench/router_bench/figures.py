@@ -92,6 +92,7 @@ class Figures:
             for pace in paces
             for streams in counts
             for router in routers
+            if self._of(Kind.STREAMS, router, streams)
         ]
 
     def requests(self) -> list[Requests]:

@@ -29,8 +29,6 @@ OPEN_SECONDS: Final = 120.0
 FINISH_SECONDS: Final = 60.0
 KEEPING_ALIVE: Final = {"mode": wire.STEP, "gap": 5.0}
 """While streams are being opened: a router may take silence for a lost engine."""
-SETTLE_SECONDS: Final = 1.0
-"""From the first event of a pace to the first reading."""
 MAX_TOKENS: Final = 10_000_000
 CLIENT: Final = "client"
 
@@ -48,6 +46,8 @@ class Order:
     seconds: float = 8.0
     paces: Sequence[str] = (wire.STEP, wire.SPREAD)
     probes: int = 40
+    settle: float = 1.0
+    """Seconds from the first event of a pace to the first reading."""
     requests: int = 0
     """Connections that send unstreamed requests, one after the other; then nothing else is done."""
     processes: Mapping[str, Sequence[int]] = field(default_factory=dict)
@@ -78,12 +78,11 @@ class Load:
         self._families = {role: family(pids) for role, pids in order.processes.items()}
         self._families[CLIENT] = [os.getpid()]
         paces = {pace: await self._steady(pace) for pace in order.paces}
-        held = self._memory()
+        held = memory_of(self._families)
         finished = json.loads(await control(order.engine_port, wire.FINISH, {}))
         await asyncio.wait(self._answers, timeout=FINISH_SECONDS)
         lost = sum(not stream.complete for stream in self._streams)
-        for stream in self._streams:
-            stream.close()
+        await asyncio.gather(*(stream.close() for stream in self._streams))
         return {
             "paces": paces,
             "memory": held,
@@ -102,15 +101,14 @@ class Load:
         lanes = [await connect(order.port, self._tally) for _ in range(order.requests)]
         taken: list[int] = []
         running = [asyncio.ensure_future(self._lane(lane, request, taken)) for lane in lanes]
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(order.settle)
         taken.clear()
         before, began = self._cpu(), monotonic()
         await asyncio.sleep(order.seconds)
         after, seconds, done = self._cpu(), monotonic() - began, list(taken)
         for task in running:
             task.cancel()
-        for lane in lanes:
-            lane.close()
+        await asyncio.gather(*(lane.close() for lane in lanes))
         return {
             "perSecond": len(done) / seconds,
             "latencyUs": asdict(quantiles(done)),
@@ -148,7 +146,7 @@ class Load:
     async def _steady(self, pace: str) -> dict[str, Any]:
         order, tally = self._order, self._tally
         await control(order.engine_port, wire.PACE, {"mode": pace, "gap": order.gap()})
-        await asyncio.sleep(SETTLE_SECONDS + order.gap())
+        await asyncio.sleep(order.settle + order.gap())
         await self._quiet(pace)
         tally.delays = array("l")
         tally.recording = True
@@ -184,18 +182,20 @@ class Load:
             await probe.send(completion(1, 1, stream=True))
             if probe.complete and probe.first_us is not None:
                 taken.append(wire.delay_us(began, probe.first_us))
-            probe.close()
+            await probe.close()
             await asyncio.sleep(0.02)
         return asdict(quantiles(taken)) if taken else None
 
     def _cpu(self) -> Mapping[str, Any]:
         return {role: cpu_time(pids) for role, pids in self._families.items()}
 
-    def _memory(self) -> dict[str, dict[str, float]]:
-        return {
-            role: {**asdict(memory(pids)), "open_files": open_files(pids)}
-            for role, pids in self._families.items()
-        }
+
+def memory_of(families: Mapping[str, Sequence[int]]) -> dict[str, dict[str, float]]:
+    """Memory and open files by role."""
+    return {
+        role: {**asdict(memory(pids)), "open_files": open_files(pids)}
+        for role, pids in families.items()
+    }
 
 
 def _used(before: Mapping[str, Any], after: Mapping[str, Any], count: int) -> dict[str, Any]:

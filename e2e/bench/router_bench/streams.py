@@ -52,6 +52,7 @@ class Connection(asyncio.Protocol):
         self._done: asyncio.Future[None] | None = None
         self._watched: tuple[int, asyncio.Future[None]] | None = None
         self._finished = False
+        self._closed = asyncio.Event()
 
     # The transport's side.
 
@@ -60,6 +61,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._closed.set()
         if self._done is not None and not self._done.done():
             self._tally.wrong[f"connection lost: {exc}" if exc else "connection closed"] += 1
             self._settle()
@@ -116,11 +118,12 @@ class Connection(asyncio.Protocol):
         self._watched = (events, reached)
         await reached
 
-    def close(self) -> None:
-        """Close the connection, whatever is under way."""
+    async def close(self) -> None:
+        """Close the connection, whatever is under way, and wait until it is closed."""
         self._done = None
         if self._transport is not None:
             self._transport.abort()
+            await self._closed.wait()
 
     def _event(self, data: bytes, start: int, end: int) -> None:
         at = data.find(wire.TEXT, start, end)
@@ -190,4 +193,4 @@ async def control(port: int, path: str, body: object) -> bytes:
         await connection.send(post(path, body))
         return connection.body
     finally:
-        connection.close()
+        await connection.close()
