@@ -88,6 +88,7 @@ class Load:
             "memory": held,
             "events": self._tally.events,
             "eventsSent": finished["events"],
+            "streamsWithIds": finished["streamsWithIds"],
             "lostStreams": lost,
             "wrong": dict(self._tally.wrong),
         }

@@ -18,7 +18,8 @@ COMPLETIONS: Final = "/v1/completions"
 PACE: Final = "/bench/pace"
 """POST `{"mode": "step" | "spread" | "none", "gap": seconds between two events of a stream}`."""
 FINISH: Final = "/bench/finish"
-"""POST: all open streams end with their next event; answers `{"events": sent in all}`."""
+"""POST: all open streams end with their next event; answers `{"events", "streamsWithIds"}`, of
+all streams since the engine began."""
 
 STEP: Final = "step"
 SPREAD: Final = "spread"
