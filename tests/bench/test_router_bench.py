@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from rich.console import Console
 
+from e2e.bench.rivals import RIVALS
 from e2e.bench.rivals.process import serving
 from e2e.bench.router_bench import wire
 from e2e.bench.router_bench.cells import Cell, Kind, Outcome, Plan, run
@@ -123,7 +124,7 @@ def test_the_tables_of_a_recorded_run(golden: Golden) -> None:
 
 
 def test_the_figures_of_a_recorded_run() -> None:
-    figures = as_json(recorded())
+    figures = as_json(recorded(), Plan())
     assert figures["cpuPerEventUs"][wire.STEP][OURS_1] == {"64": 15.625, "512": 16.5}
     assert figures["cpuPerEventUs"][wire.STEP][OURS_2] == {"64": 23.25, "512": 25.0}
     assert figures["cpuPerEventUsTarget"][wire.STEP][OURS_2]["512"] == 9.5
@@ -137,6 +138,8 @@ def test_the_figures_of_a_recorded_run() -> None:
     assert figures["failures"] == [
         {"cell": "aiohttp, 512 streams", "failure": "3 x connection closed, 3 streams lost"}
     ]
+    assert figures["setting"]["repeat"] == Plan().repeat
+    assert set(figures["setting"]["routers"]) == set(RIVALS)
     assert json.loads(json.dumps(figures)) == figures
 
 

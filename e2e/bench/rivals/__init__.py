@@ -5,8 +5,17 @@ in an environment of their own, started in front of given workers, stopped at th
         ...  # clients go to router.url
 """
 
-from e2e.bench.rivals.environment import NotInstalled, install
+from e2e.bench.rivals.environment import NotInstalled, install, versions
 from e2e.bench.rivals.process import NotServing, Server
 from e2e.bench.rivals.routers import RIVALS, Rival, running
 
-__all__ = ["RIVALS", "NotInstalled", "NotServing", "Rival", "Server", "install", "running"]
+__all__ = [
+    "RIVALS",
+    "NotInstalled",
+    "NotServing",
+    "Rival",
+    "Server",
+    "install",
+    "running",
+    "versions",
+]

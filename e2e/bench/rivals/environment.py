@@ -36,6 +36,13 @@ def install() -> Path:
     return venv / "bin"
 
 
+def versions() -> dict[str, str]:
+    """The rivals' packages and their versions, as they are pinned."""
+    lines = REQUIREMENTS.with_suffix(".in").read_text(encoding="utf-8").splitlines()
+    pinned = (line.split("==") for line in lines if "==" in line)
+    return {name.strip(): version.strip() for name, version in pinned}
+
+
 def _run(command: Sequence[str]) -> None:
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

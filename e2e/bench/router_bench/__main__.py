@@ -32,11 +32,17 @@ WIDTH: Final = 110
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure, print tables, write figures where asked to; with --check, 1 for a missed goal."""
+    """Measure, print tables, write figures where asked to.
+
+    Status 1 when a long run fails or, with --check, a goal is missed; 130 when interrupted.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = _options(arguments)
     _allow_many_files()
-    return _soak(options) if options.soak else _compare(options)
+    try:
+        return _soak(options) if options.soak else _compare(options)
+    except KeyboardInterrupt:
+        return 130
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -46,7 +52,7 @@ def _compare(options: argparse.Namespace) -> int:
     console = _console()
     for part in report(outcomes, plan.rate):
         console.print(part)
-    _write(options.json, as_json(outcomes))
+    _write(options.json, as_json(outcomes, plan))
     figures = Figures(outcomes)
     missed = [goal for goal in judged(figures.rows(), figures.held()) if not goal.met]
     return 1 if options.check and missed else 0

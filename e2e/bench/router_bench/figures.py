@@ -1,14 +1,17 @@
 """The figures of a whole run, from the outcomes of its measurements: by router and stream count."""
 
+import os
+import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Final
 
-from e2e.bench.rivals import RIVALS
-from e2e.bench.router_bench.cells import Kind, Outcome
+from e2e.bench.rivals import RIVALS, versions
+from e2e.bench.router_bench.cells import Kind, Outcome, Plan
 from e2e.bench.router_bench.contestants import DIRECT, FRONT, ROUTER, TARGET
 from e2e.bench.router_bench.measurement import Spread, added, ratios, spread
+from e2e.bench.router_bench.wire import PROMPT_TOKENS
 
 ROLES: Final = (FRONT, TARGET, ROUTER)
 """Processes that are routers, not engine or client."""
@@ -226,7 +229,7 @@ def _failures(outcomes: Iterable[Outcome]) -> tuple[str, ...]:
     return tuple(one.failure for one in outcomes if one.failure is not None)
 
 
-def as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def as_json(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
     """What `--json` writes: figures by pace, router and stream count; then every measurement."""
     figures = Figures(outcomes)
     rows, requests = figures.rows(), figures.requests()
@@ -266,6 +269,15 @@ def as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
             for one in figures.held()
         },
         "ceiling": asdict(ceiling) if ceiling else None,
+        "setting": {
+            "eventsPerSecond": plan.rate,
+            "seconds": plan.seconds,
+            "repeat": plan.repeat,
+            "promptTokens": PROMPT_TOKENS,
+            "cores": os.cpu_count(),
+            "python": platform.python_version(),
+            "routers": versions(),
+        },
         "failures": [
             {"cell": str(one.cell), "failure": one.failure} for one in outcomes if one.failure
         ],

@@ -219,7 +219,10 @@ def main() -> None:
     load = Load(order)
     gc.collect()
     gc.disable()
-    figures = uvloop.run(load.unstreamed() if order.requests else load.streams())
+    try:
+        figures = uvloop.run(load.unstreamed() if order.requests else load.streams())
+    except NotOpened as error:
+        sys.exit(str(error))
     json.dump(figures, sys.stdout)
 
 
