@@ -154,6 +154,14 @@ def test_goals_are_judged_by_the_best_rust_router() -> None:
     assert goals["RSS with 1,000 streams of 5,000 tokens, ours-2-hops"].met
 
 
+def test_a_goal_whose_measurement_failed_is_missed() -> None:
+    memory = {FRONT: {"rss_mb": 80.0, "pss_mb": 70.0}}
+    cell = Cell(Kind.MEMORY, OURS_1, 1000, 0)
+    figures = Figures([Outcome(cell, {"memory": memory}, "2 x status 503")])
+    (goal,) = judged(figures.rows(), figures.held())
+    assert (goal.value, goal.met) == ("failed", False)
+
+
 def test_a_measurement_through_both_hops_of_the_real_router() -> None:
     plan = Plan(paces=(wire.STEP,), rate=400, seconds=0.3, settle=0.0)
     outcome = run(Cell(Kind.STREAMS, OURS_2, 8, 0), contestants()[OURS_2], plan)

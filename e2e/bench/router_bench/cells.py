@@ -17,6 +17,9 @@ from e2e.bench.router_bench.load import Order
 
 MEMORY_STREAMS: Final = 1000
 MEMORY_TOKENS: Final = 5000
+FILLING: Final = 4
+"""Long streams that get their tokens at the same time, as fast as they go: more would hold the
+router up for so long that it takes its engine for lost."""
 LANES: Final = 16
 """Connections that send unstreamed requests."""
 CEILING_STREAMS: Final = 512
@@ -87,7 +90,7 @@ class Plan:
             return plain
         changes: dict[Kind, dict[str, Any]] = {
             Kind.REQUESTS: {"requests": LANES, "seconds": min(5.0, self.seconds)},
-            Kind.MEMORY: {"heads": (MEMORY_TOKENS, MEMORY_TOKENS), "paces": ()},
+            Kind.MEMORY: {"heads": (MEMORY_TOKENS, MEMORY_TOKENS), "opening": FILLING, "paces": ()},
             Kind.CEILING: {"rate": CEILING_RATE, "paces": (wire.STEP,), "probes": 0},
         }
         return Order(**{**asdict(plain), **changes[cell.kind]})

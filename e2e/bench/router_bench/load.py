@@ -24,7 +24,6 @@ from e2e.bench.router_bench.processes import cpu_time, family, memory, open_file
 from e2e.bench.router_bench.streams import Connection, Tally, completion, connect, control
 
 OPENING: Final = 64
-"""Streams that are opened at the same time."""
 OPEN_SECONDS: Final = 120.0
 FINISH_SECONDS: Final = 60.0
 KEEPING_ALIVE: Final = {"mode": wire.STEP, "gap": 5.0}
@@ -42,6 +41,8 @@ class Order:
     streams: int
     heads: tuple[int, int] = (1, 64)
     """Least and most events with which streams begin; spread evenly over them."""
+    opening: int = OPENING
+    """Streams that are opened at the same time, each until it has what it begins with."""
     rate: float = 5000.0
     seconds: float = 8.0
     paces: Sequence[str] = (wire.STEP, wire.SPREAD)
@@ -129,7 +130,7 @@ class Load:
         heads = iter(_heads(*self._order.heads, self._order.streams))
         try:
             async with asyncio.timeout(OPEN_SECONDS):
-                await asyncio.gather(*(self._open_some(heads) for _ in range(OPENING)))
+                await asyncio.gather(*(self._open_some(heads) for _ in range(self._order.opening)))
         except TimeoutError:
             raise NotOpened(
                 f"only {len(self._streams)} streams were open after {OPEN_SECONDS:g} s"
