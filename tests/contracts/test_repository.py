@@ -28,6 +28,9 @@ LOCKED = {
     "tests/requirements.txt": "dev",
 }
 
+LOCKED_LISTS = ["e2e/bench/rivals"]
+"""Folders with packages that run beside the project: a list, and what it is locked to."""
+
 DOCKERFILES = ["operator/Dockerfile", "router/Dockerfile", "e2e/engine_simulator/Dockerfile"]
 
 # Written in pieces, so that this file does not find itself.
@@ -52,6 +55,11 @@ def pinned(path: str) -> dict[str, Version]:
     lines = (ROOT / path).read_text().splitlines()
     found = [re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line) for line in lines]
     return {normalised(m[1]): Version(m[2]) for m in found if m}
+
+
+def every_entry_has_hashes(path: str) -> bool:
+    entries = re.split(r"\n(?=\S)", (ROOT / path).read_text())
+    return all("--hash=sha256:" in entry for entry in entries if not entry.startswith("#"))
 
 
 def normalised(name: str) -> str:
@@ -96,8 +104,15 @@ def test_every_locked_requirement_has_hashes_and_fits_the_project(path: str) -> 
         assert version is not None, f"{requirement} is not in {path}: run tests/lock"
         assert version in requirement.specifier, f"{path} has {version}: run tests/lock"
     assert PROJECT["project"]["name"] not in locked
-    entries = re.split(r"\n(?=\S)", (ROOT / path).read_text())
-    assert all("--hash=sha256:" in entry for entry in entries if not entry.startswith("#"))
+    assert every_entry_has_hashes(path)
+
+
+@pytest.mark.parametrize("folder", LOCKED_LISTS)
+def test_a_list_of_packages_is_locked_with_hashes(folder: str) -> None:
+    listed, path = pinned(f"{folder}/requirements.in"), f"{folder}/requirements.txt"
+    assert listed
+    assert listed.items() <= pinned(path).items(), "run tests/lock"
+    assert every_entry_has_hashes(path)
 
 
 def test_every_extra_is_locked() -> None:
