@@ -187,8 +187,10 @@ class Leg:
 
     def close(self) -> None:
         """Stop: the engine ends its work at once. Harmless when it is over."""
-        if self._line is not None:
-            self._line.abort()
+        # Let go of it: a leg and its line that know each other wait for the garbage collector.
+        line, self._line = self._line, None
+        if line is not None:
+            line.abort()
         self._release()
 
     def pause(self) -> None:
@@ -217,8 +219,7 @@ class Leg:
     def check_silence(self, now: float, before_first: float, between: float) -> None:
         """Give the instance up if nothing came for too long (seconds). Looks once a second, and so
         knows to a second when something came last."""
-        line = self._line
-        if line is None or line.over or self._client.slow:
+        if self._line is None or self._client.slow:
             return
         if self._tail is not self._tail_seen:
             self._tail_seen = self._tail
@@ -324,5 +325,7 @@ class Leg:
         now = self._loop.time()
         if self.has_tokens and self.last_at is None:
             self.last_at = now
+        self._line = None
         if self._stay is not None:
+            self._stay.leave_please = None
             self._stay.leave(now)

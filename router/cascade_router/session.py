@@ -335,6 +335,7 @@ class Session:
         self._give_up_move()
         if self._leg is not None:
             self._leg.close()
+        self._leg = self._task = None
         tools.sessions.discard(self)
         prompt = self._answer.prompt_tokens
         if prompt is not None and not isinstance(self._answer, ResumableStream):
