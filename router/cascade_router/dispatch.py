@@ -69,6 +69,7 @@ class Dispatcher:
         self.offers = offers
         self._loop = loop
         self._peers = peers
+        self._own_address = peers.own_address
         self._own = own
         self._bans = bans
         self._random = random
@@ -190,8 +191,9 @@ class Dispatcher:
         offers: Mapping[str, Offer],
         stage_map: StageMap,
     ) -> float | None:
-        """What the target will compute to compare: bids may hold terms that only a front knows."""
-        if not wish.binding:
+        """What the target will compute to compare: bids may hold terms that only a front knows.
+        This pod's own price has no time to rise."""
+        if not wish.binding or choice.instance == self._own_address:
             return None
         offer = offers[choice.instance]
         return price(

@@ -30,14 +30,15 @@ class Peers:
         keys: KeyFile,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._own_address = own_address
+        self.own_address = own_address
+        """Of this pod, as its peers see it."""
         self._engine_address = engine_address
         self._pool = pool
         self._channels = Channels(keys, loop)
 
     def is_own(self, member: Member) -> bool:
         """Whether `member` is this pod."""
-        return member.address == self._own_address
+        return member.address == self.own_address
 
     def line(self, member: Member, arrival: Arrival, request: Outbound, sink: Sink) -> Line:
         """A line for one request to the engine of `member`."""
