@@ -17,7 +17,7 @@ from cascade_policy.engine_model import EngineModel
 from cascade_policy.ledger import Booking, LoadLedger
 from cascade_policy.load import InstanceLoad
 from cascade_policy.offer import Offer
-from cascade_policy.prefix_index import PrefixIndex
+from cascade_policy.prefix_index import Belief, PrefixIndex
 from cascade_policy.price import has_risen, price, step_ms
 from cascade_policy.stage_map import Handoff
 from cascade_policy.step_window import BatchState
@@ -30,6 +30,8 @@ LEAVING_TOKENS: Final = 16
 """Tokens that a sequence may grow by until its front has found a clean point to leave at."""
 LOOKS: Final = 2.0
 """Looks at memory that it may miss: the next one, and as long again for messages."""
+ESTIMATE_SLACK: Final = 0.2
+"""Part by which the estimated length of a text may be off before its cache counts as lost."""
 RESERVATION_SECONDS: Final = 1.0
 """A reservation lapses when its front does not renew it for so long."""
 
@@ -114,10 +116,10 @@ class InstanceBook:
         self._index.clear()
         self._recent.clear()
 
-    def computed(self, arrival: Arrival, cached_tokens: int) -> None:
-        """The engine says how much of an arrival's tokens it held."""
-        slack = self._model.block_tokens
-        self._index.correct(arrival.prefix, cached_tokens, slack)
+    def computed(self, stay: "Stay", cached_tokens: int) -> None:
+        """The engine says how much of a sequence's tokens it held."""
+        slack = self._model.block_tokens + ESTIMATE_SLACK * cached_tokens
+        self._index.correct(stay.beliefs, cached_tokens, slack)
 
     # What is asked ---------------------------------------------------------------------------
 
@@ -183,12 +185,13 @@ class InstanceBook:
             prefix=arrival.prefix,
             blind_tokens=arrival.remaining if arrival.blind else None,
         )
+        beliefs = self._index.beliefs(arrival.prefix)
         self._index.add(arrival.prefix)
         if self._reserved is not None and self._reserved[0] == arrival.sequence:
             self._reserved = None
         if arrival.purpose is Purpose.WARM:
             self.warming += 1
-        stay = Stay(self, arrival, booking)
+        stay = Stay(self, arrival, booking, beliefs)
         self._stays[stay] = None
         return stay
 
@@ -322,10 +325,26 @@ class InstanceBook:
 class Stay:
     """One sequence on this instance, from its arrival until it leaves."""
 
-    __slots__ = ("_arrival", "_book", "_open", "asked_to_leave", "booking", "leave_please")
+    __slots__ = (
+        "_arrival",
+        "_book",
+        "_open",
+        "asked_to_leave",
+        "beliefs",
+        "booking",
+        "leave_please",
+    )
 
-    def __init__(self, book: InstanceBook, arrival: Arrival, booking: Booking) -> None:
+    def __init__(
+        self,
+        book: InstanceBook,
+        arrival: Arrival,
+        booking: Booking,
+        beliefs: tuple[Belief, ...],
+    ) -> None:
         self._book = book
+        self.beliefs = beliefs
+        """What of its prompt the engine was believed to hold when it came."""
         self._arrival = arrival
         self._open = True
         self.booking = booking
@@ -347,7 +366,7 @@ class Stay:
 
     def computed(self, cached_tokens: int) -> None:
         """The engine says how many of its tokens it held."""
-        self._book.computed(self._arrival, cached_tokens)
+        self._book.computed(self, cached_tokens)
 
     def leave(self, now: float) -> None:
         """It ended, was aborted, lost or handed over. Harmless when it has left."""

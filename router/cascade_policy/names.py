@@ -83,6 +83,7 @@ METRIC_ESTIMATE_ERROR: Final = "cascade_prompt_estimate_error_ratio"
 METRIC_OBJECTIVES: Final = "cascade_objective_requests_total"
 METRIC_LEGS: Final = "cascade_engine_requests_total"
 METRIC_STEP_MOMENTS: Final = "cascade_step_moments_total"
+METRIC_OFFERS: Final = "cascade_offers_total"
 METRIC_EVICTIONS: Final = "cascade_evictions_total"
 METRIC_REFUSALS: Final = "cascade_dispatch_refusals_total"
 

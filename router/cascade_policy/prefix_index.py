@@ -45,15 +45,27 @@ def thin(blocks: Sequence[Block], most: int = MAX_QUESTION_BLOCKS) -> tuple[Bloc
     return tuple(blocks[(i + 1) * len(blocks) // most - 1] for i in range(most))
 
 
-class PrefixIndex:
-    """Blocks that an engine of `capacity_tokens` should hold, most recently used last."""
+class Belief(NamedTuple):
+    """That the engine holds a prefix of this length, because it was used at this time."""
 
-    __slots__ = ("_blocks", "_capacity", "_tokens")
+    tokens: int
+    used: int
+
+
+class PrefixIndex:
+    """Blocks that an engine of `capacity_tokens` should hold, most recently used last.
+
+    Time is counted in prompts: what was used together is as old as each other.
+    """
+
+    __slots__ = ("_blocks", "_capacity", "_prompts", "_tokens")
 
     def __init__(self, capacity_tokens: int) -> None:
         self._capacity = capacity_tokens
-        self._blocks: OrderedDict[int, int] = OrderedDict()  # hash -> tokens of this block alone
+        # hash -> (tokens of this block alone, when it was used last)
+        self._blocks: OrderedDict[int, tuple[int, int]] = OrderedDict()
         self._tokens = 0
+        self._prompts = 0
 
     @property
     def tokens(self) -> int:
@@ -69,8 +81,19 @@ class PrefixIndex:
             held = block.tokens
         return held
 
+    def beliefs(self, blocks: Sequence[Block]) -> tuple[Belief, ...]:
+        """What of a prompt the engine should hold, before it is added."""
+        found: list[Belief] = []
+        for block in blocks:
+            known = self._blocks.get(block.hash)
+            if known is None:
+                break
+            found.append(Belief(block.tokens, known[1]))
+        return tuple(found)
+
     def add(self, blocks: Sequence[Block]) -> None:
         """A prompt was sent to the engine: all its blocks, not thinned ones."""
+        self._prompts += 1
         before = 0
         for block in blocks:
             self._remember(block.hash, block.tokens - before)
@@ -78,31 +101,26 @@ class PrefixIndex:
         # The end of a prompt is of no use without its beginning: it is the first to be forgotten.
         for block in reversed(blocks):
             self._blocks.move_to_end(block.hash)
-        while self._tokens > self._capacity:
-            self._forget_oldest()
+        self._shrink()
 
-    def correct(self, blocks: Sequence[Block], cached_tokens: int, slack_tokens: int) -> None:
-        """The engine held only the first `cached_tokens` of a prompt that is about to be added.
+    def correct(self, beliefs: Sequence[Belief], cached_tokens: int, slack_tokens: float) -> None:
+        """The engine held only the first `cached_tokens` of a prompt of which `beliefs` were had.
 
-        It evicts what was used least recently, so whatever is older than a block that it no longer
-        holds is gone as well. Differences up to `slack_tokens` (its block size) are rounding.
+        It evicts what was used least recently, so whatever was used no later than what it no
+        longer holds is gone as well. Differences up to `slack_tokens` are rounding: to the
+        engine's blocks, and of lengths that are estimates.
         """
-        gone = [
-            block.hash
-            for block in blocks
-            if block.tokens > cached_tokens + slack_tokens and block.hash in self._blocks
-        ]
+        gone = [one.used for one in beliefs if one.tokens > cached_tokens + slack_tokens]
         if not gone:
             return
-        missing = set(gone)
-        while missing:
-            missing.discard(self._forget_oldest())
+        newest = max(gone)
+        while self._blocks and next(iter(self._blocks.values()))[1] <= newest:
+            self._forget_oldest()
 
     def resize(self, capacity_tokens: int) -> None:
         """The engine turns out to hold more or fewer tokens."""
         self._capacity = capacity_tokens
-        while self._tokens > self._capacity:
-            self._forget_oldest()
+        self._shrink()
 
     def clear(self) -> None:
         """The engine restarted, or its cache was reset."""
@@ -110,11 +128,15 @@ class PrefixIndex:
         self._tokens = 0
 
     def _remember(self, key: int, tokens: int) -> None:
-        if key not in self._blocks:
-            self._blocks[key] = tokens
+        known = self._blocks.get(key)
+        if known is None:
             self._tokens += tokens
+        self._blocks[key] = (tokens if known is None else known[0], self._prompts)
 
-    def _forget_oldest(self) -> int:
-        key, tokens = self._blocks.popitem(last=False)
+    def _shrink(self) -> None:
+        while self._tokens > self._capacity:
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, (tokens, _) = self._blocks.popitem(last=False)
         self._tokens -= tokens
-        return key

@@ -5,6 +5,7 @@ import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from cascade_policy.arrival import Question
 from cascade_policy.bids import bids
@@ -20,6 +21,9 @@ from cascade_router.membership import Member, View
 from cascade_router.offers import Offers
 from cascade_router.own_engine import OwnEngine
 from cascade_router.peers import Peers
+
+PREFILL_PATIENCE: Final = 0.1
+"""Part of a prompt's prefill time that late offers are worth waiting for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,12 @@ class Dispatcher:
         if not members:
             raise _nobody("no instance is ready; try again shortly")
         own_stage = [member for member in members if member.stage == stage]
-        offers = await self.offers.ask(members, wish.question(), essential=own_stage or members)
+        offers = await self.offers.ask(
+            members,
+            wish.question(),
+            essential=own_stage or members,
+            patience=_patience(wish, stage_map),
+        )
         return self.choose(wish, members, offers)
 
     def choose(
@@ -223,6 +232,14 @@ class Dispatcher:
         """Tokens that an instance holds as far as is known; unknown ones come first."""
         load = self.offers.load_of(member)
         return -1 if load is None else load.kv_tokens
+
+
+def _patience(wish: Wish, stage_map: StageMap) -> float:
+    """Seconds beyond the deadline for answers about a prompt that somebody may hold: to miss the
+    one that does costs its whole prefill."""
+    if not wish.prefix:
+        return 0.0
+    return PREFILL_PATIENCE * stage_map.engine.prefill_ms(wish.length) / 1000
 
 
 def _nobody(message: str) -> RequestError:

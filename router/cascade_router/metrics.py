@@ -50,6 +50,16 @@ class HandoverOutcome(StrEnum):
     """The target declined."""
 
 
+class OfferOutcome(StrEnum):
+    """What came of asking an instance for an offer."""
+
+    IN_TIME = "in-time"
+    LATE = "late"
+    """The last known offer stood in for it."""
+    NONE = "none"
+    """It could not be asked, or takes no new sequences."""
+
+
 class RescueOutcome(StrEnum):
     """Whether a stream went on after its engine or its target sidecar was lost."""
 
@@ -102,6 +112,7 @@ class Metrics:
         }
         self._out_of_stage = 0
         self._gaps = {transport: Histogram(GAP_BUCKETS) for transport in TRANSPORTS}
+        self._offers = dict.fromkeys(OfferOutcome, 0)
         self._waiting = 0
         self._waited = Histogram(WAIT_BUCKETS)
         self._turned_away = 0
@@ -199,6 +210,10 @@ class Metrics:
     def handover_gap(self, seconds: float, transport: str) -> None:
         """Time between the last token before a hand-over and the first one after it."""
         self._gaps[transport].observe(seconds)
+
+    def asked(self, outcome: OfferOutcome, count: int = 1) -> None:
+        """Instances were asked for an offer."""
+        self._offers[outcome] += count
 
     def waiting(self, count: int) -> None:
         """So many requests wait for an instance with room."""
@@ -350,6 +365,11 @@ class Metrics:
             names.METRIC_TURNED_AWAY,
             "Requests answered with 429: the queue was full, or they waited too long.",
             [({}, self._turned_away)],
+        )
+        page.counter(
+            names.METRIC_OFFERS,
+            "Instances that this front asked for an offer, by what came of it.",
+            (({"outcome": outcome.value}, count) for outcome, count in self._offers.items()),
         )
         page.counter(
             names.METRIC_REFUSALS,

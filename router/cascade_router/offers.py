@@ -16,6 +16,7 @@ from cascade_policy.stage_map import StageMap
 from cascade_router.announce import InvalidAnnouncement, read_offer, write_question
 from cascade_router.bans import Bans
 from cascade_router.endpoints import Member
+from cascade_router.metrics import Metrics, OfferOutcome
 from cascade_router.own_engine import OwnEngine
 from cascade_router.peers import Peers
 
@@ -36,12 +37,14 @@ class Offers:
         peers: Peers,
         own: OwnEngine,
         bans: Bans,
+        metrics: Metrics,
         deadline: float,
     ) -> None:
         self._loop = loop
         self._peers = peers
         self._own = own
         self._bans = bans
+        self._metrics = metrics
         self._deadline = deadline
         self._known: dict[str, tuple[Offer, float]] = {}
         self._unanswered: dict[str, float] = {}
@@ -54,11 +57,13 @@ class Offers:
         *,
         essential: Sequence[Member] = (),
         age: float = 0.0,
+        patience: float = 0.0,
     ) -> dict[str, Offer]:
         """The offers of those of `members` of which anything is known, by address: as of the last
         `age` seconds where possible, asked for where not.
 
-        Waits longer than the deadline only while nothing is known of any `essential` one.
+        Waits longer than the deadline only by `patience` seconds, and while nothing is known of
+        any `essential` one.
         """
         now = self._loop.time()
         fresh: dict[str, Offer] = {}
@@ -70,7 +75,8 @@ class Offers:
             elif self._older(member.address, now - age):
                 asked.append(member)
         if asked:
-            await self._round(asked, write_question(question), fresh, essential)
+            seconds = self._deadline + patience
+            await self._round(asked, write_question(question), fresh, essential, seconds)
         known = self._known
         return {
             member.address: fresh.get(member.address) or known[member.address][0]
@@ -114,6 +120,7 @@ class Offers:
 
     def unheard(self, address: str) -> None:
         """An instance could not be asked, or takes no new sequences."""
+        self._metrics.asked(OfferOutcome.NONE)
         self._known.pop(address, None)
         self._unanswered.pop(address, None)
         self._bans.failed(address, self._loop.time())
@@ -138,9 +145,12 @@ class Offers:
         question: bytes,
         fresh: dict[str, Offer],
         essential: Sequence[Member],
+        seconds: float,
     ) -> None:
         asking = _Round(self, asked, question, fresh, self._loop)
-        await asking.wait(self._deadline)
+        await asking.wait(seconds)
+        self._metrics.asked(OfferOutcome.LATE, asking.open)
+        self._metrics.asked(OfferOutcome.IN_TIME, sum(one.address in fresh for one in asked))
         if essential and not any(member.address in self._known for member in essential):
             await asking.wait_for_any(
                 {member.address for member in essential}, self._deadline * PATIENCE
@@ -171,6 +181,11 @@ class _Round:
         self._waiter: asyncio.Future[None] | None = None
         for member in members:
             offers.send(member, question, self)
+
+    @property
+    def open(self) -> int:
+        """How many have not answered."""
+        return len(self._open)
 
     def answered(self, address: str, data: bytes) -> None:
         """An answer, empty when there is none."""

@@ -46,8 +46,8 @@ class Sidecar:
         engine_metrics = EngineMetrics()
         own = OwnEngine(self._pool, engine, loop, engine_metrics, config.max_prefix_tokens)
         peers = Peers(config.address, engine, self._pool, keys, loop)
-        offers = Offers(loop, peers, own, bans, self._timing.bid_deadline)
         metrics = Metrics()
+        offers = Offers(loop, peers, own, bans, metrics, self._timing.bid_deadline)
         dispatcher = Dispatcher(loop, offers, peers, own, bans, random.random)
         self.tools = Tools(
             loop=loop,

@@ -6,7 +6,8 @@ import pytest
 
 from e2e.bench.chat_bench.conversations import Shape, conversations
 from e2e.bench.chat_bench.drive import Talk, Timing
-from e2e.bench.chat_bench.figures import Figures, claims, figures_of, to_json
+from e2e.bench.chat_bench.figures import Figures, claims, figures_of, ideal_claims, to_json
+from e2e.bench.chat_bench.simulated import simulated
 from e2e.engine_simulator.vocabulary import tokenise
 
 SHAPE = Shape(seconds=30)
@@ -53,4 +54,16 @@ def test_claims_are_judged(ours: Figures, holding: list[bool]) -> None:
     }
     figures = {"ours": ours, **others}
     assert [holds for _, holds in claims(figures)] == holding
-    assert len(to_json(figures)["ways"]) == 3  # type: ignore[arg-type]
+
+
+def test_a_small_simulated_run_judges_each_rate() -> None:
+    ideal = list(simulated(4, (10.0, 20.0), 300, seed=1))
+    assert [(one.way, one.per_second) for one in ideal] == [
+        (way, rate) for rate in (10.0, 20.0) for way in ("ours", "blind", "sticky")
+    ]
+    assert all(ideal[n].computed_share < ideal[n + 1].computed_share for n in (0, 3))
+    judged = ideal_claims(ideal)
+    assert len(judged) == 2
+    assert judged[0][0].startswith("simulated at 10/s: ")
+    figures = dict.fromkeys(("ours", "sticky", "blind"), GOOD)
+    assert len(to_json(figures, ideal)["claims"]) == 6  # type: ignore[arg-type]

@@ -69,11 +69,14 @@ def test_a_sequence_that_ran_here_is_known_by_its_name_with_all_its_tokens() -> 
 
 def test_an_engine_that_evicted_a_prefix_corrects_the_index() -> None:
     one = book()
+    older = (Block(7, 300),)
+    one.enter(Arrival(300, prefix=older), 0.0).leave(0.0)
     one.enter(Arrival(600, prefix=PROMPT), 0.0).leave(0.0)
     stay = one.enter(Arrival(600, prefix=PROMPT), 1.0)
     stay.computed(0)
     stay.leave(2.0)
-    assert one.offer(Question(600, PROMPT), 2.0).cached == 0
+    assert one.offer(Question(300, older), 2.0).cached == 0
+    assert one.offer(Question(600, PROMPT), 2.0).cached == 600, "it was computed anew"
 
 
 @pytest.mark.parametrize("event", ["no cache", "restarted", "counters that went back"])

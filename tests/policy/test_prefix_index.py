@@ -65,11 +65,26 @@ def test_what_is_older_than_an_evicted_block_is_gone_as_well() -> None:
     for blocks in (old, evicted, recent):
         index.add(blocks)
 
-    index.correct(evicted, cached_tokens=100, slack_tokens=16)
+    beliefs = index.beliefs(evicted)
+    index.add(evicted)
+    index.correct(beliefs, cached_tokens=100, slack_tokens=16)
 
     assert index.match(old) == 0
-    assert index.match(evicted) == 100
+    assert index.match(evicted) == 200, "it has just been computed"
     assert index.match(recent) == 100
+
+
+def test_a_new_prompt_of_which_nothing_was_believed_corrects_nothing() -> None:
+    index = PrefixIndex(10_000)
+    index.add(prompt("old"))
+    fresh = prompt("fresh", "one")
+    beliefs = index.beliefs(fresh)
+    index.add(fresh)
+
+    index.correct(beliefs, cached_tokens=0, slack_tokens=16)
+
+    assert index.match(prompt("old")) == 100
+    assert index.match(fresh) == 200
 
 
 def test_rounding_to_whole_blocks_corrects_nothing() -> None:
@@ -77,7 +92,7 @@ def test_rounding_to_whole_blocks_corrects_nothing() -> None:
     blocks = prompt("x", "y")
     index.add(blocks)
 
-    index.correct(blocks, cached_tokens=190, slack_tokens=16)
+    index.correct(index.beliefs(blocks), cached_tokens=190, slack_tokens=16)
 
     assert index.match(blocks) == 200
 

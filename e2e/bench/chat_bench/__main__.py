@@ -15,7 +15,8 @@ from rich.table import Table
 
 from e2e.bench.chat_bench.conversations import Conversation, Shape, conversations
 from e2e.bench.chat_bench.drive import Talk, talk
-from e2e.bench.chat_bench.figures import Figures, claims, figures_of, to_json
+from e2e.bench.chat_bench.figures import Figures, claims, figures_of, ideal_claims, to_json
+from e2e.bench.chat_bench.simulated import PROFILE, Simulated, simulated
 from e2e.local_service.service import LocalService, ServiceFailed, ServicePlan, local_service
 
 WAYS = ("ours", "blind", "sticky")
@@ -26,6 +27,9 @@ MEANING = {
 }
 BLIND = {"CASCADE_MAX_PREFIX_TOKENS": "0"}
 MAX_LENGTH = 16384
+SIMULATED_INSTANCES = 16
+RATES = (50.0, 90.0, 130.0)
+"""Simulated requests per second: calm, busy, and near what prices without prefixes can bear."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,13 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"e2e/bench/chat: {error}", file=sys.stderr)
                 return 2
     console.print(_table(figures))
-    for text, holds in claims(figures):
+    with console.status("the same question to the simulator"):
+        ideal = list(simulated(SIMULATED_INSTANCES, RATES, options.requests, options.seed))
+    console.print(_simulated_table(ideal))
+    judged = [*claims(figures), *ideal_claims(ideal)]
+    for text, holds in judged:
         console.print(f"{'holds ' if holds else 'FAILS '} {text}")
     if options.json == "-":
-        print(json.dumps(to_json(figures), indent=1))
+        print(json.dumps(to_json(figures, ideal), indent=1))
     elif options.json:
-        Path(options.json).write_text(json.dumps(to_json(figures), indent=1) + "\n")
-    return 0 if all(holds for _, holds in claims(figures)) else 1
+        Path(options.json).write_text(json.dumps(to_json(figures, ideal), indent=1) + "\n")
+    return 0 if all(holds for _, holds in judged) else 1
 
 
 def _run(way: str, instances: int, said: Sequence[Conversation]) -> Talk:
@@ -106,6 +114,23 @@ def _table(figures: Mapping[str, Figures]) -> Table:
     return table
 
 
+def _simulated_table(ideal: Sequence[Simulated]) -> Table:
+    table = Table(
+        title=f"Simulated: {SIMULATED_INSTANCES} instances, {PROFILE}", box=box.SIMPLE_HEAD
+    )
+    for heading in ("requests/s", "way", "prefill computed", "E2E mean", "TTFT p99 (ms)"):
+        table.add_column(heading, justify="left" if heading == "way" else "right")
+    for one in ideal:
+        table.add_row(
+            f"{one.per_second:g}",
+            one.way,
+            f"{one.computed_share:.1%}",
+            f"{one.mean_e2e:,.0f}",
+            f"{one.p99_ttft:,.0f}",
+        )
+    return table
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="e2e/bench/chat",
@@ -116,6 +141,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=60.0, help="in which sessions begin")
     parser.add_argument("--rate", type=float, default=1.6, help="sessions per second")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--requests", type=int, default=6000, metavar="N", help="of each simulated run"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, - for stdout")
     return parser.parse_args(arguments)
 

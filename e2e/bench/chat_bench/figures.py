@@ -2,11 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from e2e.bench.chat_bench.drive import Talk
+from e2e.bench.chat_bench.simulated import Simulated
 
 MOST_PREFILL = 1.1
 """Prefill of ours as a multiple of what session stickiness computes."""
+
+NOISE: Final = 0.02
+"""By which times of two runs on a shared machine differ for nothing; simulated ones do not."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +52,44 @@ def claims(figures: Mapping[str, Figures]) -> Sequence[tuple[str, bool]]:
     return (
         ("no conversation of ours was lost or wrong", ours.lost + ours.wrong == 0),
         (f"{prefill}, at most {MOST_PREFILL} times", ratio <= MOST_PREFILL),
-        (_faster(ours, sticky, "session stickiness"), ours.mean_e2e < sticky.mean_e2e),
+        (
+            _faster(ours, sticky, "session stickiness"),
+            ours.mean_e2e <= sticky.mean_e2e * (1 + NOISE),
+        ),
         (_faster(ours, blind, "prices that know no cache"), ours.mean_e2e < blind.mean_e2e),
     )
+
+
+def ideal_claims(ideal: Sequence[Simulated]) -> Sequence[tuple[str, bool]]:
+    """The same of the simulated runs, rate by rate."""
+    judged: list[tuple[str, bool]] = []
+    for rate in dict.fromkeys(one.per_second for one in ideal):
+        ways = {one.way: one for one in ideal if one.per_second == rate}
+        ours, sticky, blind = ways["ours"], ways["sticky"], ways["blind"]
+        ratio = ours.computed_share / sticky.computed_share
+        against = {
+            name: ours.mean_e2e / other.mean_e2e - 1
+            for name, other in (("stickiness", sticky), ("blind prices", blind))
+        }
+        times = ", ".join(f"{change:+.1%} against {name}" for name, change in against.items())
+        judged.append(
+            (
+                f"simulated at {rate:g}/s: {ratio:.2f} times the prefill, end to end {times}",
+                ratio <= MOST_PREFILL and max(against.values()) < 0,
+            )
+        )
+    return judged
 
 
 def _faster(ours: Figures, other: Figures, name: str) -> str:
     return f"mean end-to-end time {ours.mean_e2e / other.mean_e2e - 1:+.1%} against {name}"
 
 
-def to_json(figures: Mapping[str, Figures]) -> dict[str, object]:
+def to_json(figures: Mapping[str, Figures], ideal: Sequence[Simulated]) -> dict[str, object]:
     """Everything, for `--json`."""
+    judged = [*claims(figures), *ideal_claims(ideal)]
     return {
         "ways": {name: asdict(one) for name, one in figures.items()},
-        "claims": [{"claim": text, "holds": holds} for text, holds in claims(figures)],
+        "simulated": [asdict(one) for one in ideal],
+        "claims": [{"claim": text, "holds": holds} for text, holds in judged],
     }
