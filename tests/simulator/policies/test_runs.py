@@ -46,7 +46,7 @@ def test_everything_completes(name: str) -> None:
         links=Links(transport=Transport.COPY),
         stale_ms=20.0,
         prefix_cache=True,
-        failures=(Failure(1, 2000.0, 4000.0),),
+        failures=tuple(Failure(instance, 2000.0, 4000.0) for instance in range(1, 4)),
     )
     outcome = run(name, Transport.COPY, options)
     assert not np.isnan(outcome.end_ms).any()
