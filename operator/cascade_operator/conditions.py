@@ -32,6 +32,9 @@ _TROUBLES: Final[dict[str, Reason]] = {
 }
 START_LIMIT_SECONDS: Final = 900.0
 """An instance that is not ready so long after it got its node is no longer just starting."""
+SANDBOX_LIMIT_SECONDS: Final = 60.0
+"""Volumes that are not mounted so long after a pod got its node: a Secret or ConfigMap that does
+not exist keeps it waiting without any other sign in its status."""
 _MESSAGE_LIMIT: Final = 1024
 _NAMED_PODS: Final = 3
 
@@ -134,7 +137,7 @@ def _degraded(seen: Observation, previous: Json, ready_before: int, now: float) 
         return Finding(False, Reason.ROLLING_OUT, "at most one instance is replaced at a time")
     if missing <= 0:
         return Finding(False, Reason.ALL_INSTANCES_READY, f"{seen.spec.instances} are ready")
-    cause = _known_cause(seen, missing)
+    cause = _known_cause(seen, missing, now)
     if cause is not None:
         return cause
     lost = _ready_count(seen) < ready_before
@@ -152,7 +155,7 @@ def _degraded(seen: Observation, previous: Json, ready_before: int, now: float) 
     return Finding(True, Reason.INSTANCES_NOT_READY, text)
 
 
-def _known_cause(seen: Observation, missing: int) -> Finding | None:
+def _known_cause(seen: Observation, missing: int, now: float) -> Finding | None:
     """What the cluster says why instances are missing, if it says so."""
     failures = [
         rs.failure for stage in seen.snapshot.stages for rs in stage.replica_sets if rs.failure
@@ -168,6 +171,22 @@ def _known_cause(seen: Observation, missing: int) -> Finding | None:
                 _TROUBLES[pod.trouble.kind],
                 f"{missing} of {seen.spec.instances} instances are not ready; {pod.name}: "
                 f"{pod.trouble.message}",
+            )
+    return _unmounted(seen, missing, now)
+
+
+def _unmounted(seen: Observation, missing: int, now: float) -> Finding | None:
+    """An instance whose containers wait for its volumes."""
+    for pod in _instances(seen):
+        if pod.bound and not pod.sandboxed and now - pod.since > SANDBOX_LIMIT_SECONDS:
+            secret = seen.spec.router.api_keys_secret
+            hint = "" if secret is None else f", such as Secret {secret} of spec.router.auth"
+            return Finding(
+                True,
+                Reason.CONTAINER_NOT_CREATED,
+                f"{missing} of {seen.spec.instances} instances are not ready; {pod.name}: its "
+                f"volumes are not mounted after {SANDBOX_LIMIT_SECONDS:.0f} s; usually one of "
+                f"them does not exist{hint}",
             )
     return None
 

@@ -133,7 +133,15 @@ def _router(spec: ServiceSpec, images: Images) -> Manifest:
         },
         {"name": names.ENV_ENGINE_URL, "value": _ENGINE_URL},
         {"name": names.ENV_LISTEN, "value": f"0.0.0.0:{names.PORT_ROUTER}"},
+        *({"name": name, "value": value} for name, value in _router_settings(spec).items()),
     ]
+    mounts: list[Manifest] = [
+        {"name": "hop-key", "mountPath": names.HOP_SECRET_MOUNT, "readOnly": True},
+        {"name": "api-token", "mountPath": _TOKEN_MOUNT, "readOnly": True},
+        {"name": "router-tmp", "mountPath": "/tmp"},
+    ]
+    if spec.router.api_keys_secret is not None:
+        mounts.append({"name": "api-keys", "mountPath": names.API_KEYS_MOUNT, "readOnly": True})
     return {
         "name": names.CONTAINER_ROUTER,
         "image": images.router,
@@ -149,12 +157,26 @@ def _router(spec: ServiceSpec, images: Images) -> Manifest:
             "limits": {"memory": "512Mi"},
         },
         "securityContext": _CONTAINER_SECURITY,
-        "volumeMounts": [
-            {"name": "hop-key", "mountPath": names.HOP_SECRET_MOUNT, "readOnly": True},
-            {"name": "api-token", "mountPath": _TOKEN_MOUNT, "readOnly": True},
-            {"name": "router-tmp", "mountPath": "/tmp"},
-        ],
+        "volumeMounts": mounts,
     }
+
+
+def _router_settings(spec: ServiceSpec) -> dict[str, str]:
+    """spec.router as the router's environment."""
+    router = spec.router
+    settings = {
+        names.ENV_MAX_WAITING: str(router.max_waiting),
+        names.ENV_MAX_WAIT_SECONDS: str(router.max_wait_seconds),
+        names.ENV_MAX_BODY_BYTES: str(router.max_body_bytes),
+    }
+    if router.api_keys_secret is not None:
+        settings[names.ENV_API_KEYS_DIR] = names.API_KEYS_MOUNT
+    if router.access_log:
+        settings[names.ENV_ACCESS_LOG] = "1"
+    if router.traces_endpoint is not None:
+        settings[names.ENV_OTLP_ENDPOINT] = router.traces_endpoint
+        settings[names.ENV_TRACE_RATIO] = f"{router.traces_percent / 100:.6g}"
+    return settings
 
 
 def _probe(path: str, *, period: int, failures: int) -> Manifest:
@@ -241,6 +263,10 @@ def _volumes(spec: ServiceSpec) -> list[Manifest]:
         },
         {"name": "api-token", "projected": {"defaultMode": 0o440, "sources": _token_sources()}},
     ]
+    if spec.router.api_keys_secret is not None:
+        # Not optional: an instance whose Secret is missing waits for it instead of refusing all.
+        secret = {"secretName": spec.router.api_keys_secret, "defaultMode": 0o440}
+        volumes.append({"name": "api-keys", "secret": {**secret, "optional": False}})
     if not _is_simulated(spec):
         volumes.append({"name": "cache", "emptyDir": {}})
         volumes.append({"name": "shared-memory", "emptyDir": {"medium": "Memory"}})

@@ -132,8 +132,8 @@ HELP: Final[dict[Reason, Help]] = {
     ),
     Reason.CONTAINER_NOT_CREATED: Help(
         "A container cannot be created.",
-        "Usually a Secret or ConfigMap that spec.engine.template refers to is missing; the "
-        "message names it.",
+        "Usually a Secret or ConfigMap that spec.router.auth or spec.engine.template refers to is "
+        "missing; the message or `kubectl describe pod` names it.",
     ),
     Reason.QUOTA_EXCEEDED: Help(
         "A resource quota of the namespace forbids further pods. Moves go on; a replacement of a "

@@ -22,7 +22,7 @@ from cascade_operator.pod_template import (
 )
 from cascade_operator.spec import ServiceSpec
 from cascade_policy import names
-from cascade_policy.stage_map import Handoff, Stage, StageMap
+from cascade_policy.stage_map import Stage, StageMap
 
 ANNOTATION_APPLIED: Final = f"{names.DOMAIN}/applied"
 _PROGRESS_DEADLINE: Final = 2_000_000_000
@@ -145,7 +145,7 @@ def stage_map_of(spec: ServiceSpec, plan: PlanRecord, time: str) -> StageMap:
         expected_remaining=plan.expected_remaining,
         boundaries=spec.boundaries,
         bias=spec.bias,
-        handoff=Handoff(enabled=spec.handoff_enabled, slice_tokens=spec.slice_tokens),
+        handoff=spec.handoff,
         ttft_target_ms=float(spec.ttft_target_ms),
         tpot_target_ms=float(spec.tpot_target_ms),
     )

@@ -50,6 +50,8 @@ class Pod:
     length_range: str | None
     router_running: bool
     trouble: Trouble | None
+    sandboxed: bool = True
+    """Whether its node has mounted its volumes and given it a network, or does not tell."""
     since: float = 0.0
     """When it was put on its node, else created (unix seconds): a placeholder may be old."""
 
@@ -225,6 +227,7 @@ def _pod(item: Json) -> Pod:
         length_range=labels.get(names.LABEL_LENGTH_RANGE),
         router_running=any("running" in container.get("state", {}) for container in routers),
         trouble=_trouble(status, conditions),
+        sandboxed=conditions.get("PodReadyToStartContainers", {}).get("status") != "False",
         since=_since(metadata, conditions),
     )
 

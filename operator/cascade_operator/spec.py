@@ -9,7 +9,7 @@ from cascade_operator.errors import Stalled
 from cascade_operator.reasons import Reason
 from cascade_policy.engine_model import EngineModel, InvalidEngineModel
 from cascade_policy.profiles import UnknownProfile, profile
-from cascade_policy.stage_map import Boundaries
+from cascade_policy.stage_map import WARM, Boundaries, Handoff
 
 Json = Mapping[str, Any]
 
@@ -57,6 +57,21 @@ class PlanningSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class RouterSpec:
+    """What the routers are told beside the plan; all of it restarts them when it changes."""
+
+    api_keys_secret: str | None
+    """Secret with the API keys of clients; None where nobody needs one."""
+    access_log: bool
+    traces_endpoint: str | None
+    """Base URL of an OpenTelemetry collector."""
+    traces_percent: float
+    max_waiting: int
+    max_wait_seconds: int
+    max_body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     """One CascadeService with every default filled in."""
 
@@ -75,8 +90,8 @@ class ServiceSpec:
     tpot_target_ms: int
     boundaries: Boundaries
     bias: float
-    handoff_enabled: bool
-    slice_tokens: int
+    handoff: Handoff
+    router: RouterSpec
     prometheus_url: str | None
 
 
@@ -91,7 +106,6 @@ def parse_spec(resource: Json) -> ServiceSpec:
     gpus_per_instance = int(spec.get("gpusPerInstance", 1))
     model = spec["model"]
     objective, routing = spec.get("objective", {}), spec.get("routing", {})
-    handoff = spec.get("handoff", {})
     parsed = ServiceSpec(
         namespace=metadata["namespace"],
         name=metadata["name"],
@@ -108,8 +122,8 @@ def parse_spec(resource: Json) -> ServiceSpec:
         tpot_target_ms=int(objective.get("timePerOutputTokenMs", 100)),
         boundaries=Boundaries(routing.get("boundaries", "soft")),
         bias=float(routing.get("bias", 0.05)),
-        handoff_enabled=bool(handoff.get("enabled", True)),
-        slice_tokens=int(handoff.get("sliceTokens", 64)),
+        handoff=_handoff(spec.get("handoff", {})),
+        router=_router(spec.get("router", {})),
         prometheus_url=spec.get("prometheus", {}).get("url"),
     )
     _check(parsed)
@@ -123,6 +137,27 @@ def _engine(engine: Json) -> EngineSpec:
         args=tuple(engine.get("args", ())),
         env=tuple((item["name"], item["value"]) for item in engine.get("env", ())),
         template=engine.get("template", {}),
+    )
+
+
+def _handoff(handoff: Json) -> Handoff:
+    return Handoff(
+        enabled=bool(handoff.get("enabled", True)),
+        transport=str(handoff.get("transport", WARM)),
+        slice_tokens=int(handoff.get("sliceTokens", 64)),
+    )
+
+
+def _router(router: Json) -> RouterSpec:
+    limits, tracing = router.get("limits", {}), router.get("tracing", {})
+    return RouterSpec(
+        api_keys_secret=router.get("auth", {}).get("secretName"),
+        access_log=bool(router.get("accessLog", False)),
+        traces_endpoint=tracing.get("endpoint"),
+        traces_percent=float(tracing.get("samplePercent", 1)),
+        max_waiting=int(limits.get("maxWaiting", 1024)),
+        max_wait_seconds=int(limits.get("maxWaitSeconds", 120)),
+        max_body_bytes=int(limits.get("maxBodyBytes", 16777216)),
     )
 
 

@@ -70,6 +70,32 @@ class Terms:
     tpot_target_ms: float
 
 
+@dataclass(frozen=True, slots=True)
+class BookState:
+    """What a book holds, for a person to look at. Memory in blocks."""
+
+    load: InstanceLoad
+    block_tokens: int
+    capacity_blocks: int
+    booked_blocks: int
+    free_blocks: int
+    margin_blocks: int
+    use: float
+    """Part of the KV cache in use, 0 to 1."""
+    caching: bool
+    measured: bool
+    """Whether the engine has told its gauges; else memory is that of the profile."""
+    prefix_blocks: int
+    prefix_tokens: int
+    sequences_seen: int
+    """Sequences of which is remembered how much the engine has computed."""
+    warming: int
+    reserved_blocks: int | None
+    """Kept for a sequence that has waited for long."""
+    reserved_seconds: float | None
+    """How long that lasts if it is not renewed."""
+
+
 class InstanceBook:
     """The book of one instance."""
 
@@ -225,6 +251,29 @@ class InstanceBook:
                 chosen.append(stay)
                 over -= stay.blocks(block)
         return chosen
+
+    def state(self, now: float) -> BookState:
+        """What the book holds."""
+        load = self._ledger.load(now)
+        space, kept = self._room(load, now), self._reserved
+        held = kept is not None and now < kept[2]
+        return BookState(
+            load=load,
+            block_tokens=self._model.block_tokens,
+            capacity_blocks=space.capacity,
+            booked_blocks=space.booked,
+            free_blocks=space.free,
+            margin_blocks=space.margin,
+            use=self._use(load),
+            caching=self._caching,
+            measured=self._gauges is not None,
+            prefix_blocks=len(self._index),
+            prefix_tokens=self._index.tokens,
+            sequences_seen=len(self._recent),
+            warming=self.warming,
+            reserved_blocks=kept[1].blocks if kept is not None and held else None,
+            reserved_seconds=kept[2] - now if kept is not None and held else None,
+        )
 
     # Inner life ------------------------------------------------------------------------------
 

@@ -39,6 +39,7 @@ PORT_NAME: Final = "http"
 STAGE_MAP_KEY: Final = "stagemap.json"
 HOP_SECRET_KEY: Final = "hop-key"
 HOP_SECRET_MOUNT: Final = "/var/run/secrets/cascadeservice.dev/hop"
+API_KEYS_MOUNT: Final = "/var/run/secrets/cascadeservice.dev/api-keys"
 
 # Headers. A hop is a request from one sidecar to another; it carries a signature.
 HEADER_HOP: Final = "x-cascade-hop"
@@ -57,6 +58,13 @@ ENV_STAGE_MAP: Final = "CASCADE_STAGE_MAP"
 ENV_HOP_SECRET_FILE: Final = "CASCADE_HOP_SECRET_FILE"
 ENV_ENGINE_URL: Final = "CASCADE_ENGINE_URL"
 ENV_LISTEN: Final = "CASCADE_LISTEN"
+ENV_API_KEYS_DIR: Final = "CASCADE_API_KEYS_DIR"
+ENV_ACCESS_LOG: Final = "CASCADE_ACCESS_LOG"
+ENV_OTLP_ENDPOINT: Final = "CASCADE_OTLP_ENDPOINT"
+ENV_TRACE_RATIO: Final = "CASCADE_TRACE_RATIO"
+ENV_MAX_WAITING: Final = "CASCADE_MAX_WAITING"
+ENV_MAX_WAIT_SECONDS: Final = "CASCADE_MAX_WAIT_SECONDS"
+ENV_MAX_BODY_BYTES: Final = "CASCADE_MAX_BODY_BYTES"
 
 # Metrics of the router. All carry the labels `namespace` and `service`, set by the router itself.
 METRIC_PROMPT_TOKENS: Final = "cascade_request_prompt_tokens"
@@ -85,6 +93,8 @@ METRIC_LEGS: Final = "cascade_engine_requests_total"
 METRIC_STEP_MOMENTS: Final = "cascade_step_moments_total"
 METRIC_OFFERS: Final = "cascade_offers_total"
 METRIC_EVICTIONS: Final = "cascade_evictions_total"
+METRIC_LINES_DROPPED: Final = "cascade_access_log_dropped_total"
+METRIC_UNAUTHORIZED: Final = "cascade_unauthorized_requests_total"
 METRIC_REFUSALS: Final = "cascade_dispatch_refusals_total"
 
 

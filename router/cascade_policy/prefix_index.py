@@ -67,6 +67,10 @@ class PrefixIndex:
         self._tokens = 0
         self._prompts = 0
 
+    def __len__(self) -> int:
+        """Blocks that are remembered."""
+        return len(self._blocks)
+
     @property
     def tokens(self) -> int:
         """Tokens of all blocks that are remembered."""

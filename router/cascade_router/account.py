@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from cascade_policy.stage_map import RECOMPUTE
 from cascade_router.metrics import HandoverOutcome, Metrics, Outcome, RescueOutcome
+from cascade_router.record import LegRecord, RequestRecord
 
 
 @dataclass(slots=True)
@@ -16,29 +17,28 @@ class _Change:
 
 
 class RequestAccount:
-    """Times are seconds of one clock. Opened with a request, closed exactly once."""
+    """Times are seconds of one clock. Opened with a request, closed exactly once; what it counts
+    goes into the metrics, and into the request's record."""
 
-    def __init__(self, metrics: Metrics, now: float) -> None:
+    def __init__(self, metrics: Metrics, record: RequestRecord) -> None:
         self._metrics = metrics
-        self._started_at = now
+        self._record = record
         self._first_at: float | None = None
-        self._last_at = now
+        self._last_at = record.started
         self._tokens_at_first = 0
         self._decoded_to: int | None = None
         self._change: _Change | None = None
         self._closed = False
-        self.cached: int | None = None
-        """Tokens of the prompt that the first engine held: as its router believed, and, once it
-        has said so, in truth."""
         metrics.request_started()
 
-    def first_tokens(self, now: float, tokens: int) -> None:
+    def first_tokens(self, leg: LegRecord, now: float, tokens: int) -> None:
         """A leg brought its first tokens; the answer has `tokens` of them now."""
         self._last_at = now
         if self._first_at is None:
             self._first_at = now
             self._tokens_at_first = tokens
         if self._change is not None:
+            leg.gap = now - self._change.left_at
             self._complete_change(now)
 
     def last_tokens(self, at: float | None) -> None:
@@ -60,6 +60,7 @@ class RequestAccount:
 
     def rescue_begun(self) -> None:
         """The sequence goes on elsewhere because its instance was lost."""
+        self._record.rescues += 1
         self._change = _Change(self._last_at, rescue=True)
 
     def rescue_failed(self) -> None:
@@ -75,15 +76,8 @@ class RequestAccount:
         self._metrics.handover(outcome, change.transport)
         return True
 
-    def close(
-        self,
-        outcome: Outcome,
-        prompt_tokens: int | None,
-        tokens: int,
-        now: float,
-        stage: int | None = None,
-    ) -> None:
-        """The request ended, which had entered at `stage`. Harmless when called again."""
+    def close(self, outcome: Outcome, prompt_tokens: int | None, tokens: int, now: float) -> None:
+        """The request ended. Harmless when called again."""
         if self._closed:
             return
         self._closed = True
@@ -91,16 +85,20 @@ class RequestAccount:
         if prompt_tokens is not None:
             self.decoded(prompt_tokens, tokens)
             if self._first_at is not None or tokens:
-                self._metrics.prefilled(prompt_tokens, self.cached or 0)
-        first, after = self._first_at, tokens - self._tokens_at_first
+                self._metrics.prefilled(prompt_tokens, self._record.cached_tokens or 0)
+        record, first, after = self._record, self._first_at, tokens - self._tokens_at_first
+        record.end(outcome, now)
+        record.prompt_tokens, record.output_tokens = prompt_tokens, tokens
+        record.ttft = None if first is None else first - record.started
+        record.tpot = None if first is None or after < 1 else (self._last_at - first) / after
         self._metrics.request_finished(
             outcome,
             prompt_tokens,
             None if prompt_tokens is None else prompt_tokens + tokens,
-            stage,
-            None if first is None else first - self._started_at,
-            None if first is None or after < 1 else (self._last_at - first) / after,
-            now - self._started_at,
+            record.stage,
+            record.ttft,
+            record.tpot,
+            record.duration,
         )
 
     def _complete_change(self, now: float) -> None:

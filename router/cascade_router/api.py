@@ -23,6 +23,7 @@ DETOKENIZE_PATH: Final = "/detokenize"
 HEALTH_PATH: Final = "/health"
 READY_PATH: Final = "/ready"
 METRICS_PATH: Final = "/metrics"
+STATE_PATH: Final = "/debug/state"
 
 
 class Serving(Enum):
@@ -62,6 +63,7 @@ API: Final = (
     ApiPath(HEALTH_PATH, "GET", Serving.ROUTER),
     ApiPath(READY_PATH, "GET", Serving.ROUTER),
     ApiPath(METRICS_PATH, "GET", Serving.ROUTER),
+    ApiPath(STATE_PATH, "GET", Serving.ROUTER),
 )
 PATHS: Final = {served.path: served for served in API}
 PLACED_PATHS: Final = frozenset(one.path for one in API if one.serving is Serving.PLACED)

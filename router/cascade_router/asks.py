@@ -11,14 +11,16 @@ from dataclasses import dataclass
 
 from cascade_policy import names
 from cascade_policy.candidates import sample
-from cascade_router import client_side, limits
+from cascade_router import client_side, faults, limits
 from cascade_router.api import ApiPath
 from cascade_router.errors import UNAVAILABLE, UPSTREAM, RequestError
 from cascade_router.http1 import JSON, Request
 from cascade_router.line import NoConnection, Unreachable
 from cascade_router.membership import Member
+from cascade_router.metrics import Outcome
 from cascade_router.outbound import Outbound
 from cascade_router.passed import REQUEST_ID, Headers, passed_headers
+from cascade_router.record import RequestRecord
 from cascade_router.server import ClientConnection
 from cascade_router.tools import Tools
 
@@ -44,31 +46,41 @@ class Ask:
         client: ClientConnection,
         request: Request,
         served: ApiPath,
-        request_id: str,
+        record: RequestRecord,
     ) -> None:
         self._tools = tools
         self._client = client
         self._request = request
         self._body = request.body if request.method == "POST" else b""
         self._served = served
-        self._request_id = request_id
-        self._passed: Headers = passed_headers(request.headers, request_id)
+        self._record = record
+        passed = passed_headers(request.headers, record.request_id)
+        self._passed: Headers = tools.tracing.headers(record, None, passed)
         self._task: asyncio.Task[None] = tools.loop.create_task(self._run())
+        # Not in the task itself: one that is cancelled before its first step never runs at all.
+        self._task.add_done_callback(self._close)
 
     async def _run(self) -> None:
         try:
             self._pass_on(await self._reply())
         except RequestError as error:
             self._fail(error)
-        except Exception:
-            _log.exception("a question failed by a fault of the router")
+        except Exception as error:
+            _log.error("a question failed by a fault of the router: %s", faults.told(error))
             self._fail(RequestError(500, UPSTREAM, "the router failed; send the request again"))
 
+    def _close(self, _: object) -> None:
+        self._record.end(Outcome.of(self._record.status), self._tools.loop.time())
+        self._tools.tell(self._record)
+
     def _fail(self, error: RequestError) -> None:
-        client_side.respond(self._client, error, self._served.dialect, self._request_id)
+        self._record.status = error.status
+        client_side.respond(self._client, error, self._served.dialect, self._record.request_id)
 
     def _pass_on(self, reply: _Reply) -> None:
-        headers = [(REQUEST_ID, self._request_id)]
+        record = self._record
+        record.status, record.member = reply.status, reply.member
+        headers = [(REQUEST_ID, record.request_id)]
         if reply.member is not None:
             headers.append((names.HEADER_STAGE, str(reply.member.stage)))
             headers.append((names.HEADER_INSTANCE, reply.member.name))

@@ -38,6 +38,11 @@ class Bans:
         entry = self._entries.get(address)
         return entry is not None and now < entry[0]
 
+    def until(self, address: str) -> float | None:
+        """When the newest ban of `address` ends or has ended; None where there is none."""
+        entry = self._entries.get(address)
+        return None if entry is None else entry[0]
+
     def forget(self, now: float) -> None:
         """Drop what is long over, so that addresses of pods that are gone do not pile up."""
         self._entries = {

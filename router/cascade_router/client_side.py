@@ -28,27 +28,39 @@ def begin(
     head = [("content-type", kind)]
     if request.streamed:
         head.append(("cache-control", "no-cache"))
-    head.append((names.HEADER_STAGE, str(member.stage)))
-    head.append((names.HEADER_INSTANCE, member.name))
-    if pin is not None:
-        head.append((names.HEADER_PINNED, pin.value))
-        # Nothing that is pinned is ever handed over; how often others will be is not known yet.
-        head.append((names.HEADER_HANDOVERS, "0"))
+    head += _place(member, pin)
     head += [(name, headers[name]) for name in _OF_THE_ANSWER if name in headers]
     head.append((REQUEST_ID, request.request_id))
     # Without a length: an unstreamed answer may still have to be made again by another engine.
     client.begin(200, head)
 
 
-def pass_error(client: ClientConnection, request: Generation, refused: Refused) -> Outcome:
-    """An engine's own error answer, as it came."""
-    headers = [
+def _place(member: Member, pin: Pin | None) -> list[tuple[str, str]]:
+    """Where the answer comes from."""
+    head = [(names.HEADER_STAGE, str(member.stage)), (names.HEADER_INSTANCE, member.name)]
+    if pin is not None:
+        head.append((names.HEADER_PINNED, pin.value))
+        # Nothing that is pinned is ever handed over; how often others will be is not known yet.
+        head.append((names.HEADER_HANDOVERS, "0"))
+    return head
+
+
+def pass_error(
+    client: ClientConnection,
+    request: Generation,
+    refused: Refused,
+    member: Member,
+    pin: Pin | None,
+) -> Outcome:
+    """An engine's own error answer, as it came from `member`."""
+    headers = _place(member, pin)
+    headers += [
         (name, refused.headers[name]) for name in ("retry-after",) if name in refused.headers
     ]
     headers.append((REQUEST_ID, request.request_id))
     kind = refused.headers.get("content-type", JSON)
     client.respond(refused.status, refused.body, headers, kind)
-    return Outcome.REJECTED if refused.status < 500 else Outcome.FAILED
+    return Outcome.of(refused.status)
 
 
 def refusal(refused: Refused) -> RequestError:

@@ -3,22 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from cascade_policy import names
+from cascade_router import limits
 
 ENV_LOG_LEVEL: Final = "CASCADE_LOG_LEVEL"
 ENV_DRAIN_SECONDS: Final = "CASCADE_DRAIN_SECONDS"
 ENV_KUBECONFIG: Final = "KUBECONFIG"
 ENV_MAX_PREFIX_TOKENS: Final = "CASCADE_MAX_PREFIX_TOKENS"
 ENV_VIEW_FILE: Final = "CASCADE_VIEW_FILE"
+ENV_METRICS_AUTH: Final = "CASCADE_METRICS_AUTH"
 
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR")
 DEFAULT_ENGINE_URL: Final = f"http://127.0.0.1:{names.PORT_ENGINE}"
 DEFAULT_LISTEN: Final = f"0.0.0.0:{names.PORT_ROUTER}"
 DEFAULT_HOP_KEY_FILE: Final = f"{names.HOP_SECRET_MOUNT}/{names.HOP_SECRET_KEY}"
 DEFAULT_DRAIN_SECONDS: Final = 600.0
+DEFAULT_TRACE_RATIO: Final = 0.01
 
 
 class InvalidConfig(ValueError):
@@ -50,6 +53,21 @@ class Config:
     engine's KV cache holds."""
     view_file: Path | None = None
     """Members and stage map from a file instead of the Kubernetes API, see `view_file`."""
+    api_keys_dir: Path | None = None
+    """Folder of the keys of clients, see `api_keys`; without it nobody needs one."""
+    max_waiting: int = limits.MAX_WAITING
+    """Requests that wait at this front because no instance has room."""
+    max_wait_seconds: float = limits.MAX_WAIT_SECONDS
+    max_body_bytes: int = limits.MAX_BODY_BYTES
+    """At most that constant, by which the server's memory is bounded."""
+    otlp_endpoint: str | None = None
+    """Base URL of an OpenTelemetry collector; without it nothing is traced."""
+    trace_ratio: float = DEFAULT_TRACE_RATIO
+    """Part of the requests that are traced, of those that belong to no trace yet."""
+    access_log: bool = False
+    """Whether each request gets a line on stdout."""
+    metrics_auth: bool = False
+    """Whether /metrics needs one, too."""
 
     @property
     def address(self) -> str:
@@ -62,6 +80,7 @@ class Config:
         service = _required(env, names.ENV_SERVICE)
         engine_host, engine_port = _engine(env)
         listen_host, listen_port = _listen(env)
+        api_keys = env.get(names.ENV_API_KEYS_DIR)
         return cls(
             namespace=_required(env, names.ENV_NAMESPACE),
             service=service,
@@ -75,10 +94,18 @@ class Config:
             listen_host=listen_host,
             listen_port=listen_port,
             log_level=_log_level(env),
-            drain_seconds=_drain_seconds(env),
+            drain_seconds=_seconds(env, ENV_DRAIN_SECONDS, DEFAULT_DRAIN_SECONDS),
             kubeconfig=env.get(ENV_KUBECONFIG) or None,
-            max_prefix_tokens=_whole(env, ENV_MAX_PREFIX_TOKENS),
+            max_prefix_tokens=_whole(env, ENV_MAX_PREFIX_TOKENS, None),
             view_file=Path(env[ENV_VIEW_FILE]) if env.get(ENV_VIEW_FILE) else None,
+            api_keys_dir=Path(api_keys) if api_keys else None,
+            max_waiting=_whole(env, names.ENV_MAX_WAITING, limits.MAX_WAITING),
+            max_wait_seconds=_seconds(env, names.ENV_MAX_WAIT_SECONDS, limits.MAX_WAIT_SECONDS),
+            max_body_bytes=_body_bytes(env),
+            otlp_endpoint=_otlp_endpoint(env),
+            trace_ratio=_trace_ratio(env),
+            metrics_auth=_metrics_auth(env),
+            access_log=_switch(env, names.ENV_ACCESS_LOG),
         )
 
 
@@ -100,7 +127,9 @@ def _engine(env: Mapping[str, str]) -> tuple[str, int]:
     host, port = parts.hostname, _port(parts.netloc)
     plain = parts.scheme == "http" and parts.path in ("", "/") and not parts.query
     if not plain or host is None or port is None or parts.username is not None:
-        raise InvalidConfig(f"{names.ENV_ENGINE_URL} must look like http://host:port, not {url!r}")
+        raise InvalidConfig(
+            f"{names.ENV_ENGINE_URL} must look like http://host:port, without user, path and query"
+        )
     return host, port
 
 
@@ -126,23 +155,77 @@ def _log_level(env: Mapping[str, str]) -> str:
     return level
 
 
-def _drain_seconds(env: Mapping[str, str]) -> float:
-    text = env.get(ENV_DRAIN_SECONDS)
+def _seconds(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name)
     if not text:
-        return DEFAULT_DRAIN_SECONDS
+        return default
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
     if not 0 <= seconds <= 86_400:
-        raise InvalidConfig(f"{ENV_DRAIN_SECONDS} must be seconds from 0 to 86400, not {text!r}")
+        raise InvalidConfig(f"{name} must be seconds from 0 to 86400, not {text!r}")
     return seconds
 
 
-def _whole(env: Mapping[str, str], name: str) -> int | None:
+def _otlp_endpoint(env: Mapping[str, str]) -> str | None:
+    url = env.get(names.ENV_OTLP_ENDPOINT)
+    if not url:
+        return None
+    parts = urlsplit(url)
+    plain = parts.username is None and not (parts.query or parts.fragment)
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise InvalidConfig(
+            f"{names.ENV_OTLP_ENDPOINT} must look like http(s)://host:port, without user and query"
+        )
+    return url
+
+
+def _trace_ratio(env: Mapping[str, str]) -> float:
+    text = env.get(names.ENV_TRACE_RATIO)
+    if not text:
+        return DEFAULT_TRACE_RATIO
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0 <= ratio <= 1:
+        raise InvalidConfig(f"{names.ENV_TRACE_RATIO} must be from 0 to 1, not {text!r}")
+    return ratio
+
+
+def _body_bytes(env: Mapping[str, str]) -> int:
+    size = _whole(env, names.ENV_MAX_BODY_BYTES, limits.MAX_BODY_BYTES)
+    if not 0 < size <= limits.MAX_BODY_BYTES:
+        raise InvalidConfig(
+            f"{names.ENV_MAX_BODY_BYTES} must be from 1 to {limits.MAX_BODY_BYTES}, not {size}"
+        )
+    return size
+
+
+def _metrics_auth(env: Mapping[str, str]) -> bool:
+    wanted = _switch(env, ENV_METRICS_AUTH)
+    if wanted and not env.get(names.ENV_API_KEYS_DIR):
+        raise InvalidConfig(
+            f"{ENV_METRICS_AUTH} needs the API keys that {names.ENV_API_KEYS_DIR} names"
+        )
+    return wanted
+
+
+def _switch(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name) or "0"
+    if text not in ("0", "1"):
+        raise InvalidConfig(f"{name} must be 0 or 1, not {text!r}")
+    return text == "1"
+
+
+Default = TypeVar("Default", int, None)
+
+
+def _whole(env: Mapping[str, str], name: str, default: Default) -> int | Default:
     text = env.get(name)
     if not text:
-        return None
+        return default
     if not (text.isascii() and text.isdigit()):
         raise InvalidConfig(f"{name} must be a whole number from 0, not {text!r}")
     return int(text)

@@ -11,6 +11,7 @@ UNAVAILABLE: Final = "service_unavailable_error"
 UPSTREAM: Final = "upstream_error"
 OVERLOADED: Final = "overloaded_error"
 FORBIDDEN: Final = "permission_error"
+UNAUTHORIZED: Final = "authentication_error"
 
 _MESSAGES_KINDS: Final = {UNAVAILABLE: "overloaded_error", UPSTREAM: "api_error"}
 """What the Messages API calls a kind, where it has another name for it."""

@@ -8,6 +8,7 @@ that Kubernetes refreshes in the running pod.
 import hmac
 import logging
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -22,6 +23,7 @@ OVERLAP_SECONDS: Final = 600.0
 MIN_KEY_BYTES: Final = 16
 _MAX_STAMP_DIGITS: Final = 12
 _MAX_VALUE_CHARS: Final = 512
+_NONCE: Final = re.compile(r"[A-Za-z0-9-]{1,128}", re.ASCII)
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class HopKeyError(Exception):
 def sign(key: bytes, path: str, wall: float, nonce: str) -> str:
     """The header value for a request to `path` (without query) at Unix time `wall`.
 
-    `nonce` is any short text without dots that tells senders apart in logs and traces.
+    `nonce` is a short text of letters, digits and hyphens that tells senders apart.
     """
     stamp = str(int(wall))
     return f"{VERSION}.{stamp}.{nonce}.{_signature(key, path, stamp, nonce)}"
@@ -49,6 +51,8 @@ def verify(keys: Iterable[bytes], value: str, path: str, wall: float) -> bool:
     if not parts[1].isdigit() or len(parts[1]) > _MAX_STAMP_DIGITS:
         return False
     _, stamp, nonce, signature = parts
+    if not _NONCE.fullmatch(nonce):
+        return False
     if abs(wall - int(stamp)) > MAX_SKEW_SECONDS:
         return False
     good = False
@@ -57,13 +61,18 @@ def verify(keys: Iterable[bytes], value: str, path: str, wall: float) -> bool:
     return good
 
 
+def signed_text(path: str, address: str) -> str:
+    """What is signed for a plain request for `path` to the sidecar at `address`."""
+    return f"{path}#{address}"
+
+
 def nonce_of(value: str) -> str:
     """The sender's nonce in a header that was verified."""
     return value.split(".")[2]
 
 
 def _signature(key: bytes, path: str, stamp: str, nonce: str) -> str:
-    # No part may contain the separator, except the path, which comes last.
+    # No part can contain the separator, except the path, which comes last.
     message = f"{VERSION}\n{stamp}\n{nonce}\n{path}".encode()
     return hmac.digest(key, message, "sha256").hex()
 

@@ -13,6 +13,7 @@ from cascade_router import limits, sse
 from cascade_router.answers import Answer
 from cascade_router.dispatch import Placement
 from cascade_router.line import Line
+from cascade_router.record import LegOutcome
 from cascade_router.server import ClientConnection
 from cascade_router.sse import EventTooLarge
 
@@ -73,11 +74,26 @@ class AskedToLeave:
 Report = Ended | Cut | Due | Joinable | Lost | Refused | Warmed | AskedToLeave
 
 
+def outcome_of(report: Report | None) -> LegOutcome:
+    """How a leg ended, by its last report; without one it was given up."""
+    match report:
+        case Ended():
+            return LegOutcome.COMPLETED
+        case Cut():
+            return LegOutcome.LEFT
+        case Refused():
+            return LegOutcome.REFUSED
+        case Lost():
+            return LegOutcome.LOST
+        case _:
+            return LegOutcome.CANCELLED
+
+
 class Listener(Protocol):
     """What a session wants to know while a leg goes on."""
 
     def opened(self, headers: dict[str, str]) -> None:
-        """The instance accepted; its answer follows."""
+        """The instance accepted, and the first piece of its answer is here for the client."""
 
     def first_tokens(self, now: float) -> None:
         """The first tokens of the leg came."""
@@ -102,6 +118,7 @@ class Leg:
         "_listener",
         "_look_at",
         "_loop",
+        "_opened",
         "_reports",
         "_review_at",
         "_started_with",
@@ -144,6 +161,7 @@ class Leg:
         self._waiter: asyncio.Future[None] | None = None
         self._status = 0
         self._headers: dict[str, str] = {}
+        self._opened = False
         self._error = b""
         # The newest read: its end tells of the cache, and that it is another one, of life.
         self._tail = self._tail_seen = b""
@@ -232,10 +250,7 @@ class Leg:
 
     def head(self, status: int, headers: dict[str, str]) -> None:
         self._status, self._headers = status, headers
-        if status == 200:
-            self._listener.opened(headers)
-        else:
-            self._feed = self._keep_error
+        self._feed = self._feed_first if status == 200 else self._keep_error
 
     def body(self, data: bytes) -> None:
         """One read of the answer: this runs for every token of every stream."""
@@ -267,7 +282,10 @@ class Leg:
             self._listener.computed(cached)
             if self._stay is not None:
                 self._stay.computed(cached)
-        self._write(answer.close())
+        rest = answer.close()
+        if answer.complete and not self._opened:
+            self._open()  # An answer without a body.
+        self._write(rest)
         self._release()
         self._end("the answer ended too early")
 
@@ -295,6 +313,19 @@ class Leg:
         elif answer.tokens >= self._look_at:
             self._look_at = _NEVER
             self.tell(Due())
+
+    def _feed_first(self, data: bytes) -> bytes:
+        """The answer until there is something for the client. Its head waits for that: until then
+        another instance can still give the answer, and its name."""
+        out = self._answer.feed(data)
+        if out:
+            self._open()
+        return out
+
+    def _open(self) -> None:
+        self._opened = True
+        self._feed = self._answer.feed
+        self._listener.opened(self._headers)
 
     def _keep_error(self, data: bytes) -> bytes:
         """The body of an answer that is an error, and not for the client."""

@@ -6,6 +6,8 @@ from typing import Final
 
 MAX_CONNECTIONS: Final = 8192
 """Clients and peers together; one HTTP/1.1 connection per stream."""
+MAX_CHANNELS: Final = 8192
+"""From fronts, those that have not proved themselves yet among them."""
 MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """A prompt of a million ids is about 8 MB of JSON."""

@@ -11,6 +11,7 @@ import sys
 
 import uvloop
 
+from cascade_router import faults
 from cascade_router.config import Config, InvalidConfig
 from cascade_router.limits import Timing
 from cascade_router.membership import Membership
@@ -31,11 +32,18 @@ def main() -> None:
     logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
     _allow_many_files()
     gc.freeze()
-    uvloop.run(serve(config, timing))
+    try:
+        uvloop.run(serve(config, timing))
+    except InvalidConfig as error:
+        sys.exit(f"cascade-router: {error}")
 
 
 async def serve(config: Config, timing: Timing) -> None:
     """Listen, follow the service, and leave in order when told to."""
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(faults.handle)
+    # Debugging of the loop logs slow callbacks with what they were called with: prompts.
+    loop.set_debug(False)
     sidecar = Sidecar(config, timing)
     await sidecar.start()
     following = asyncio.create_task(_follow(config, sidecar))

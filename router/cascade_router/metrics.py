@@ -38,6 +38,15 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     FAILED = "failed"
 
+    @classmethod
+    def of(cls, status: int | None) -> "Outcome":
+        """The outcome of a request that was answered with a whole answer; None without one."""
+        if status is None:
+            return cls.CANCELLED
+        if status < 400:
+            return cls.COMPLETED
+        return cls.REJECTED if status < 500 else cls.FAILED
+
 
 class HandoverOutcome(StrEnum):
     """How a hand-over ended."""
@@ -116,6 +125,8 @@ class Metrics:
         self._waiting = 0
         self._waited = Histogram(WAIT_BUCKETS)
         self._turned_away = 0
+        self._unauthorized = 0
+        self._lines_dropped = 0
         self._refused = dict.fromkeys(RefusalReason, 0)
         self._objectives = {(name, met): 0 for name in OBJECTIVES for met in (True, False)}
         self._estimates = {script: Histogram(ERROR_BUCKETS) for script in SCRIPTS}
@@ -226,6 +237,14 @@ class Metrics:
     def turned_away(self) -> None:
         """A request was answered with 429, because the queue was full or it waited too long."""
         self._turned_away += 1
+
+    def unauthorized(self) -> None:
+        """A client was answered with 401. Its request counts nowhere else: it was not read."""
+        self._unauthorized += 1
+
+    def line_dropped(self) -> None:
+        """The access log lost a line, because stdout does not take what is written."""
+        self._lines_dropped += 1
 
     def refused(self, reason: str) -> None:
         """An instance's router declined a request of this front, which went on elsewhere."""
@@ -370,6 +389,16 @@ class Metrics:
             names.METRIC_OFFERS,
             "Instances that this front asked for an offer, by what came of it.",
             (({"outcome": outcome.value}, count) for outcome, count in self._offers.items()),
+        )
+        page.counter(
+            names.METRIC_UNAUTHORIZED,
+            "Requests answered with 401, for want of a valid API key.",
+            [({}, self._unauthorized)],
+        )
+        page.counter(
+            names.METRIC_LINES_DROPPED,
+            "Lines of the access log that were not written, because stdout was full.",
+            [({}, self._lines_dropped)],
         )
         page.counter(
             names.METRIC_REFUSALS,

@@ -11,6 +11,7 @@ from cascade_router.handover import Target
 from cascade_router.legs import Leg, Warmed
 from cascade_router.outbound import Outbound
 from cascade_router.placing import Placing
+from cascade_router.record import RequestRecord
 from cascade_router.request import Generation
 from cascade_router.resumable import ResumableStream
 from cascade_router.tools import Tools
@@ -27,6 +28,7 @@ class Move:
         answer: ResumableStream,
         request: Generation,
         target: Target | None,
+        record: RequestRecord,
     ) -> None:
         self.target = None if target is None else target.placement
         """None: the sequence leaves without knowing where to."""
@@ -36,6 +38,7 @@ class Move:
         self._placing = placing
         self._answer = answer
         self._request = request
+        self._record = record
         self._warm_up: WarmUp | None = None
         self._rounds = 0
         self._warmed_tokens = 0
@@ -77,14 +80,17 @@ class Move:
     def _warm(self, leg: Leg, target: Placement, length: int) -> None:
         self._rounds += 1
         self._warmed_tokens = self._answer.tokens
+        tools = self._tools
+        leg_record = self._record.begin_leg(Purpose.WARM, target.member, length, tools.loop.time())
         self._warm_up = WarmUp(
-            self._tools,
+            tools,
             target,
+            leg_record,
             self._placing.arrival(target, length, Purpose.WARM),
             Outbound(
                 COMPLETIONS_PATH,
                 self._request.warm_up(self._answer.ids()),
-                self._request.headers,
+                tools.tracing.headers(self._record, leg_record, self._request.headers),
             ),
             lambda problem: leg.tell(Warmed(problem)),
         )

@@ -107,6 +107,10 @@ class Offers:
         known = self._known.get(member.address)
         return None if known is None else known[0].load
 
+    def last(self, address: str) -> tuple[Offer, float] | None:
+        """The last known offer of an address, and when it came by the loop's clock."""
+        return self._known.get(address)
+
     def keep(self, members: Iterable[Member]) -> None:
         """Forget everybody else."""
         addresses = {member.address for member in members}

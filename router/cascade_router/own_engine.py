@@ -6,6 +6,7 @@ All requests of the engine pass this sidecar, so the book is exact. Fronts ask f
 import asyncio
 import contextlib
 import logging
+from dataclasses import asdict
 from typing import Final
 
 from cascade_policy.arrival import Arrival, Question
@@ -83,6 +84,11 @@ class OwnEngine:
         """Book a sequence; whoever enters one must let it leave."""
         self._metrics.arrived(arrival.purpose)
         return self._book.enter(arrival, self._loop.time())
+
+    def describe(self) -> dict[str, object]:
+        """The engine and its book, as `state_page` shows them."""
+        state = self._book.state(self._loop.time())
+        return {"address": self.address, "healthy": self.healthy, **asdict(state)}
 
     def suspect(self) -> None:
         """A call to the engine broke: probe now, whether it died or only that call."""

@@ -6,7 +6,7 @@ import asyncio
 from cascade_policy.arrival import Arrival, Purpose
 from cascade_router.announce import write_arrival
 from cascade_router.calls import Call
-from cascade_router.channel.front_end import Answered
+from cascade_router.channel.front_end import Answered, FrontChannel
 from cascade_router.channel.registry import Channels, PeerLine
 from cascade_router.endpoints import Member
 from cascade_router.hop import KeyFile
@@ -57,6 +57,10 @@ class Peers:
     def ask(self, member: Member, question: bytes, answered: Answered) -> None:
         """Ask another instance for an offer; `answered` is called once, empty without answer."""
         self._channels.ask(member.address, question, answered)
+
+    def channels(self) -> list[FrontChannel]:
+        """The channels to other sidecars, those that are still opening among them."""
+        return self._channels.all()
 
     def sweep(self, now: float) -> None:
         """Look after channels that are silent or unused."""

@@ -10,6 +10,7 @@ from cascade_router import limits
 from cascade_router.dispatch import Placement, Wish
 from cascade_router.errors import RequestError
 from cascade_router.prefix import prompt_blocks
+from cascade_router.record import RequestRecord
 from cascade_router.request import Generation
 from cascade_router.tools import Tools
 from cascade_router.waiting import Urgency
@@ -18,16 +19,15 @@ from cascade_router.waiting import Urgency
 class Placing:
     """The places of one request, over all its legs. Lengths in tokens."""
 
-    def __init__(self, tools: Tools, request: Generation) -> None:
+    def __init__(self, tools: Tools, request: Generation, record: RequestRecord) -> None:
         self._tools = tools
         self._request = request
+        self._record = record
         self._arrived = tools.loop.time()
         self.estimate: int | None = None
         """Of the prompt, before an engine has told its length."""
         self.prefix: tuple[Block, ...] = ()
         self.sequence = tools.new_sequence()
-        self.stage: int | None = None
-        """The stage at which the request entered."""
         self.avoid: frozenset[str] = frozenset()
         """Addresses that have failed it since its last token."""
         self.failed: frozenset[str] = frozenset()
@@ -50,19 +50,25 @@ class Placing:
         `running`, its answer has begun: then it waits a while for somebody to be ready. `refused`,
         an instance has just found no room for it.
         """
+        started = self._tools.loop.time()
+        end = started + (limits.REPLACE_SECONDS if running else 0.0)
         urgency = Urgency(self._arrived, running, len(self._request.body), refused)
-        end = self._tools.loop.time() + limits.REPLACE_SECONDS
+        try:
+            placement = await self._place_by(end, length, done, binding, urgency)
+        finally:
+            self._record.waited += self._tools.loop.time() - started
+        self._note(placement, length)
+        return placement
+
+    async def _place_by(
+        self, end: float, length: int, done: int, binding: bool, urgency: Urgency
+    ) -> Placement:
         while True:
             try:
-                placement = await self._tools.waiting.place(
-                    self._wish(length, done, binding), urgency
-                )
+                return await self._tools.waiting.place(self._wish(length, done, binding), urgency)
             except RequestError:
-                if not running or self._tools.loop.time() >= end:
+                if self._tools.loop.time() >= end:
                     raise
-            else:
-                self._note(placement, length)
-                return placement
             self.avoid = frozenset()
             await asyncio.sleep(limits.REPLACE_POLL_SECONDS)
 
@@ -105,7 +111,7 @@ class Placing:
 
     def _note(self, placement: Placement, length: int) -> None:
         stage = self._tools.dispatcher.stage_of(length)
-        if self.stage is None:
-            self.stage = stage
+        if self._record.stage is None:
+            self._record.stage = stage
         if placement.member.stage != stage:
             self._tools.metrics.out_of_stage()

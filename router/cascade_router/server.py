@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 import httptools
 
-from cascade_router import limits
+from cascade_router import faults, limits
 from cascade_router.errors import INVALID_REQUEST, UNAVAILABLE, UPSTREAM, RequestError
 from cascade_router.http1 import JSON, LAST_CHUNK, Request, chunk, response_head
 
@@ -62,6 +62,10 @@ class Connections:
         """An answer has ended."""
         if self._quiet is not None and not self._quiet.done() and not self.busy():
             self._quiet.set_result(None)
+
+    def describe(self) -> dict[str, int]:
+        """All of them, as `state_page` shows them."""
+        return {"open": len(self.open), "busy": self.busy(), "unread_bytes": self.unread_bytes}
 
     def sweep(self, now: float) -> None:
         """Close what has been idle or stalled for too long."""
@@ -132,6 +136,14 @@ class ClientConnection(asyncio.Protocol):
     def busy(self) -> bool:
         """Whether an answer is under way."""
         return self._answering
+
+    @property
+    def peer(self) -> str:
+        """The address of the other end, without its port; empty when it is not known."""
+        if self._transport is None:
+            return ""
+        name = self._transport.get_extra_info("peername")
+        return str(name[0]) if isinstance(name, tuple) else ""
 
     @property
     def slow(self) -> bool:
@@ -401,8 +413,8 @@ class ClientConnection(asyncio.Protocol):
     def _handle(self, request: Request) -> Exchange | None:
         try:
             return self._handler(self, request)
-        except Exception:
-            _log.exception("a request failed by a fault of the router")
+        except Exception as error:
+            _log.error("a request failed by a fault of the router: %s", faults.told(error))
             self._keep_alive = False
             self.error(RequestError(500, UPSTREAM, "the router failed; send the request again"))
             return None

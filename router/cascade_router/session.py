@@ -15,7 +15,7 @@ from cascade_policy.instance_book import RefusalReason
 from cascade_policy.offer import Offer
 from cascade_policy.pins import Pin
 from cascade_policy.stage_map import RECOMPUTE
-from cascade_router import client_side, limits
+from cascade_router import client_side, faults, limits
 from cascade_router.account import RequestAccount
 from cascade_router.announce import InvalidAnnouncement, read_offer
 from cascade_router.answers import WholeAnswer, new_answer
@@ -34,12 +34,14 @@ from cascade_router.legs import (
     Refused,
     Report,
     Warmed,
+    outcome_of,
 )
 from cascade_router.line import Unreachable
 from cascade_router.metrics import HandoverOutcome, Outcome
 from cascade_router.move import Move
 from cascade_router.outbound import Outbound
 from cascade_router.placing import Placing
+from cascade_router.record import LegRecord, RequestRecord
 from cascade_router.request import Generation
 from cascade_router.resumable import ResumableStream
 from cascade_router.seams import join
@@ -52,22 +54,25 @@ _log = logging.getLogger(__name__)
 class Session:
     """One request of a client."""
 
-    def __init__(self, tools: Tools, client: ClientConnection, request: Generation) -> None:
+    def __init__(
+        self, tools: Tools, client: ClientConnection, request: Generation, record: RequestRecord
+    ) -> None:
         self._tools = tools
         self._client = client
         self._request = request
+        self.record = record
+        record.request_id, record.streamed = request.request_id, request.streamed
         self._answer = new_answer(request, tools.event_limit)
-        self._placing = Placing(tools, request)
-        self._account = RequestAccount(tools.metrics, tools.loop.time())
+        self._placing = Placing(tools, request, record)
+        self._account = RequestAccount(tools.metrics, record)
         self._outcome = Outcome.CANCELLED
         self._leg: Leg | None = None
+        self._leg_record: LegRecord | None = None
         self._move: Move | None = None
         self._source = ""
         self._head_sent = False
-        self._pinned: Pin | None = None
         self._failures = 0
         self._tokens_at_failure = 0
-        self._handovers = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -87,8 +92,8 @@ class Session:
             self._fail(error)
         except asyncio.CancelledError:
             self._outcome = Outcome.CANCELLED
-        except Exception:
-            _log.exception("a request failed by a fault of the router")
+        except Exception as error:
+            _log.error("a request failed by a fault of the router: %s", faults.told(error))
             self._fail(RequestError(500, UPSTREAM, "the router failed; send the request again"))
 
     async def _serve(self) -> None:
@@ -122,19 +127,24 @@ class Session:
         tools, body = self._tools, self._leg_body()
         if body is None:
             return Ended()
-        arrival = self._placing.arrival(placement, self._length(), self._purpose())
+        length, purpose = self._length(), self._purpose()
+        arrival = self._placing.arrival(placement, length, purpose)
         stay = None
         if arrival.purpose is Purpose.FIRST:
-            self._account.cached = placement.cached
+            self.record.cached_tokens = placement.cached
         if tools.peers.is_own(placement.member):
             refused = tools.own.refusal(arrival)
             if refused is not None:
                 return Refused(REFUSED, {HEADER_REFUSED: refused.value}, b"")
             stay = tools.own.enter(arrival)
+        member, before = placement.member, self._answer.tokens
+        record = self.record.begin_leg(purpose, member, length, tools.loop.time())
+        self._leg_record = record
         leg = self._leg = Leg(placement, self._answer, self._client, self, stay, tools.loop)
         self._schedule_review(leg)
-        request = Outbound(self._leg_path(), body, self._request.headers)
-        report: Report = Lost("the leg was given up")
+        headers = tools.tracing.headers(self.record, record, self._request.headers)
+        request = Outbound(self._leg_path(), body, headers)
+        report: Report | None = None
         try:
             await leg.send(tools.peers.line(placement.member, arrival, request, leg))
             report = await self._follow(leg)
@@ -143,6 +153,7 @@ class Session:
         finally:
             leg.close()
             self._account.last_tokens(leg.last_at)
+            record.end(outcome_of(report), self._answer.tokens - before, tools.loop.time())
             if not isinstance(report, Cut):
                 self._give_up_move()
         return report
@@ -177,7 +188,9 @@ class Session:
                 )
             )
             if target is not None and self._movable:
-                self._move = Move(self._tools, self._placing, answer, self._request, target)
+                self._move = Move(
+                    self._tools, self._placing, answer, self._request, target, self.record
+                )
                 self._move.begin(leg, self._length())
                 return
         self._review_later(leg)
@@ -192,7 +205,9 @@ class Session:
         refuge = await self._placing.refuge(leg.placement, length, answer.tokens)
         if self._movable:
             target = None if refuge is None else Target(refuge, Offer())
-            self._move = Move(self._tools, self._placing, answer, self._request, target)
+            self._move = Move(
+                self._tools, self._placing, answer, self._request, target, self.record
+            )
             self._move.flee()
 
     def _after_warm_up(self, leg: Leg, report: Warmed) -> None:
@@ -224,7 +239,7 @@ class Session:
         self._source = source.member.address
         self._account.handed_over(move.transport)
         self._answer.settle()
-        self._handovers += 1
+        self.record.handovers += 1
         target = move.target
         if target is None:
             target = await self._place(binding=False)
@@ -232,7 +247,7 @@ class Session:
             self._tools.dispatcher.sent(target.member, self._length())
         if self._request.wants_trace:
             stages = (source.member.stage, target.member.stage)
-            self._client.body(client_side.trace(self._handovers, *stages))
+            self._client.body(client_side.trace(self.record.handovers, *stages))
         return target
 
     async def _after_refusal(self, placement: Placement, refused: Refused) -> Placement | None:
@@ -252,7 +267,10 @@ class Session:
         except RequestError:
             if self._head_sent:
                 raise
-            self._outcome = client_side.pass_error(self._client, self._request, refused)
+            self.record.status = refused.status
+            self._outcome = client_side.pass_error(
+                self._client, self._request, refused, member, self.record.pin
+            )
             return None
 
     async def _after_no(self, placement: Placement, refused: Refused) -> Placement:
@@ -321,8 +339,9 @@ class Session:
 
     def _fail(self, error: RequestError) -> None:
         """The request cannot be served: say so in the way that is still possible."""
-        self._outcome = Outcome.REJECTED if error.status < 500 else Outcome.FAILED
+        self._outcome = Outcome.of(error.status)
         if not self._head_sent:
+            self.record.status = error.status
             client_side.tell(self._client, self._request, error)
         elif self._request.streamed:
             self._client.end(client_side.in_band(self._request, error))
@@ -340,13 +359,14 @@ class Session:
         prompt = self._answer.prompt_tokens
         if prompt is not None and not isinstance(self._answer, ResumableStream):
             tools.gauge.learn(self._request, prompt)
+        self.record.prompt_estimated = prompt is None
         self._account.close(
             self._outcome,
             self._placing.estimate if prompt is None else prompt,
             self._answer.tokens,
             tools.loop.time(),
-            self._placing.stage,
         )
+        tools.tell(self.record)
         tools.waiting.wake()
 
     # Legs ------------------------------------------------------------------------------------
@@ -408,29 +428,32 @@ class Session:
         return (self._placing.estimate or 0 if prompt is None else prompt) + self._answer.tokens
 
     def _pin(self, reason: Pin | None) -> None:
-        if reason is not None and self._pinned is None:
-            self._pinned = reason
+        if reason is not None and self.record.pin is None:
+            self.record.pin = reason
             self._tools.metrics.pinned(reason)
 
     # What the leg tells ----------------------------------------------------------------------
 
     def opened(self, headers: dict[str, str]) -> None:
-        """An instance accepted: the client's head goes out with the first one's."""
+        """An instance accepted: the client's head goes out with the first piece of its answer."""
         if self._leg is None:
             return
+        if isinstance(self._answer, ResumableStream):
+            self._pin(self._answer.pin)
         member = self._leg.placement.member
         self._tools.bans.succeeded(member.address)
         if self._head_sent:
             return
         self._head_sent = True
-        client_side.begin(self._client, self._request, member, self._pinned, headers)
+        self.record.status = 200
+        client_side.begin(self._client, self._request, member, self.record.pin, headers)
 
     def first_tokens(self, now: float) -> None:
         """Tokens came from the running leg for the first time."""
         answer, leg, tools = self._answer, self._leg, self._tools
-        self._account.first_tokens(now, answer.tokens)
-        if leg is None:
+        if leg is None or self._leg_record is None:
             return
+        self._account.first_tokens(self._leg_record, now, answer.tokens)
         self._placing.avoid = frozenset()
         if isinstance(answer, ResumableStream):
             self._pin(answer.pin)
@@ -441,7 +464,7 @@ class Session:
     def computed(self, cached_tokens: int) -> None:
         """The engine says how many tokens of the prompt it held."""
         if not self._resumed:
-            self._account.cached = cached_tokens
+            self.record.cached_tokens = cached_tokens
 
     # What the client does --------------------------------------------------------------------
 
@@ -463,6 +486,11 @@ class Session:
             self._leg.resume()
 
     # What the sidecar asks for ---------------------------------------------------------------
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens so far."""
+        return self._answer.tokens
 
     def view_changed(self) -> None:
         """Stages may have other ranges, and instances other stages."""

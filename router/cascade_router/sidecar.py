@@ -6,7 +6,9 @@ import logging
 import random
 from secrets import token_hex
 
-from cascade_router import limits
+from cascade_router import access_log, limits
+from cascade_router.access_log import AccessLog
+from cascade_router.api_keys import ApiKeys
 from cascade_router.bans import Bans
 from cascade_router.channel.target_end import TargetChannels
 from cascade_router.config import Config, join_address
@@ -14,6 +16,7 @@ from cascade_router.dispatch import Dispatcher
 from cascade_router.door import Door
 from cascade_router.engine_metrics import EngineMetrics
 from cascade_router.front import Front
+from cascade_router.gate import Gate
 from cascade_router.handover import Mover
 from cascade_router.hop import KeyFile
 from cascade_router.hop_side import HopSide
@@ -25,10 +28,14 @@ from cascade_router.own_engine import OwnEngine
 from cascade_router.peers import Peers
 from cascade_router.pool import Pool
 from cascade_router.server import ClientConnection, Connections
+from cascade_router.state_page import StatePage
 from cascade_router.tools import Tools
+from cascade_router.tracing import tracing_of
 from cascade_router.waiting import WaitingRoom
 
 BACKLOG = 4096
+CUT_OFF_SECONDS = 1.0
+"""How long the end of requests whose connections are broken is waited for."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,18 +64,34 @@ class Sidecar:
             own=own,
             bans=bans,
             dispatcher=dispatcher,
-            waiting=WaitingRoom(loop, dispatcher, metrics),
+            waiting=WaitingRoom(
+                loop, dispatcher, metrics, config.max_waiting, config.max_wait_seconds
+            ),
             mover=Mover(dispatcher),
             gauge=LengthGauge(peers, metrics, self._timing.tokenize),
             metrics=metrics,
             engine_metrics=engine_metrics,
             labels={"namespace": config.namespace, "service": config.service},
             timing=self._timing,
+            tracing=tracing_of(config),
         )
+        self._access_log: AccessLog | None = None
+        if config.access_log:
+            self._access_log = AccessLog(
+                access_log.STDOUT, metrics.line_dropped, access_log.MAX_LINES
+            )
+            self.tools.observers.append(self._access_log.write)
         self.hop_side = HopSide(own, self._pool, loop)
         self.channels = TargetChannels()
-        self.front = Front(self.tools, Door(keys, self.hop_side, self.channels, loop))
         self.connections = Connections()
+        gate = Gate(ApiKeys(config.api_keys_dir), loop, guards_metrics=config.metrics_auth)
+        self.front = Front(
+            self.tools,
+            Door(keys, self.hop_side, self.channels, config.address, loop),
+            gate,
+            StatePage(config, self.tools, gate, self.connections, self.channels),
+            config.max_body_bytes,
+        )
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -125,6 +148,18 @@ class Sidecar:
         self.tools.waiting.close()
         self.tools.peers.close()
         self._pool.close()
+        await self._stop_telling()
+
+    async def _stop_telling(self) -> None:
+        """What is told of requests gets out, of those that were cut off as well, as far as somebody
+        takes it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CUT_OFF_SECONDS):
+                while self.tools.sessions:  # noqa: ASYNC110 - they end within a few turns of the loop
+                    await asyncio.sleep(0.001)
+        if self._access_log is not None:
+            await asyncio.to_thread(self._access_log.close)
+        await self.tools.tracing.close()
 
     def _stop_being_ready(self) -> None:
         _log.info("leaving: not ready from now on")

@@ -1,7 +1,7 @@
 """What the sessions of one sidecar share."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +15,8 @@ from cascade_router.measure import LengthGauge
 from cascade_router.metrics import Metrics
 from cascade_router.own_engine import OwnEngine
 from cascade_router.peers import Peers
+from cascade_router.record import RequestRecord
+from cascade_router.tracing import Tracing, Untraced
 from cascade_router.waiting import WaitingRoom
 
 DEFAULT_SLICE_TOKENS = 64
@@ -22,6 +24,14 @@ DEFAULT_SLICE_TOKENS = 64
 
 class Running(Protocol):
     """A session, as far as the sidecar looks after it."""
+
+    @property
+    def record(self) -> RequestRecord:
+        """What is known of its request so far."""
+
+    @property
+    def tokens(self) -> int:
+        """Output tokens so far."""
 
     def view_changed(self) -> None:
         """Stages may have other ranges, and instances other stages."""
@@ -49,7 +59,10 @@ class Tools:
     labels: Mapping[str, str]
     """On every sample of a metric, so that no scrape can mix two installs."""
     timing: limits.Timing
+    tracing: Tracing = field(default_factory=Untraced)
     sessions: set[Running] = field(default_factory=set)
+    observers: list[Callable[[RequestRecord], None]] = field(default_factory=list)
+    """Who wants to know of each request when it has ended."""
     sequences: int = 0
     """Sequences that were named so far."""
 
@@ -64,6 +77,12 @@ class Tools:
         self.metrics.render(page)
         self.engine_metrics.render(page)
         return page.text()
+
+    def tell(self, record: RequestRecord) -> None:
+        """A request has ended."""
+        self.tracing.end(record)
+        for observer in self.observers:
+            observer(record)
 
     @property
     def event_limit(self) -> int:

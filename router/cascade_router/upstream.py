@@ -11,6 +11,7 @@ from typing import Final, cast
 
 import httptools
 
+from cascade_router import faults
 from cascade_router.line import Sink
 
 MAX_HEADERS: Final = 200
@@ -129,7 +130,7 @@ class Upstream(asyncio.Protocol):
         if exc is None and self._status and not self._framed:
             sink.end()
         else:
-            sink.lost("the connection broke" if exc is None else f"{exc}" or type(exc).__name__)
+            sink.lost(faults.why_broken(exc))
 
     # httptools -------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import Final
 
-from cascade_policy.admission import Waiting, by_urgency, retry_after_seconds
+from cascade_policy.admission import Waiting, by_urgency, most_urgent, retry_after_seconds
 from cascade_policy.offer import Offer
 from cascade_policy.stage_map import StageMap
 from cascade_router import limits
@@ -61,11 +61,18 @@ class WaitingRoom:
     """The queue of one front."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, dispatcher: Dispatcher, metrics: Metrics
+        self,
+        loop: asyncio.AbstractEventLoop,
+        dispatcher: Dispatcher,
+        metrics: Metrics,
+        most: int = limits.MAX_WAITING,
+        seconds: float = limits.MAX_WAIT_SECONDS,
     ) -> None:
         self._loop = loop
         self._dispatcher = dispatcher
         self._metrics = metrics
+        self._most = most
+        self._seconds = seconds
         self._guests: dict[int, _Guest] = {}
         self._bytes = 0
         self._number = 0
@@ -88,7 +95,7 @@ class WaitingRoom:
         guest = self._join(wish, urgency)
         started = self._loop.time()
         try:
-            async with asyncio.timeout(limits.MAX_WAIT_SECONDS):
+            async with asyncio.timeout(self._seconds):
                 return await guest.placed
         except TimeoutError:
             raise self._full("the request waited too long for an instance with room") from None
@@ -100,6 +107,19 @@ class WaitingRoom:
         """Something ended: there may be room."""
         self._wake.set()
 
+    def describe(self, now: float) -> dict[str, float | int | None]:
+        """The queue, as `state_page` shows it. The slack of its head is what it can still wait and
+        have its first token in time; negative when it is late."""
+        waiting = [guest.waiting for guest in self._guests.values()]
+        oldest = min((one.arrived_ms for one in waiting), default=None)
+        slack = most_urgent(waiting, now * 1000).slack_ms(now * 1000) if waiting else None
+        return {
+            "count": len(waiting),
+            "bytes": self._bytes,
+            "oldest_seconds": None if oldest is None else round(now - oldest / 1000, 3),
+            "head_slack_seconds": None if slack is None else round(slack / 1000, 3),
+        }
+
     def close(self) -> None:
         """Stop; whoever waits is told by its own cancellation."""
         if self._serving is not None:
@@ -109,8 +129,7 @@ class WaitingRoom:
 
     def _join(self, wish: Wish, urgency: Urgency) -> _Guest:
         if not urgency.running and (
-            len(self._guests) >= limits.MAX_WAITING
-            or self._bytes + urgency.size > limits.MAX_WAITING_BYTES
+            len(self._guests) >= self._most or self._bytes + urgency.size > limits.MAX_WAITING_BYTES
         ):
             raise self._full("all instances are full, and so is the queue")
         self._number += 1

@@ -13,6 +13,7 @@ from cascade_router.dispatch import Placement
 from cascade_router.hop_side import HEADER_REFUSED
 from cascade_router.line import Unreachable
 from cascade_router.outbound import Outbound
+from cascade_router.record import LegOutcome, LegRecord
 from cascade_router.replies import Reply, reply
 from cascade_router.tools import Tools
 
@@ -24,9 +25,16 @@ class WarmUp:
     """One warm-up of one target. `told` is called once, unless it is cancelled."""
 
     def __init__(
-        self, tools: Tools, placement: Placement, arrival: Arrival, request: Outbound, told: Told
+        self,
+        tools: Tools,
+        placement: Placement,
+        record: LegRecord,
+        arrival: Arrival,
+        request: Outbound,
+        told: Told,
     ) -> None:
         self.placement = placement
+        self._record = record
         self.arrival = arrival
         self.refused = False
         """Whether the target declined, which is nothing against it."""
@@ -42,10 +50,14 @@ class WarmUp:
     async def _run(self) -> None:
         tools = self._tools
         seconds = limits.WARM_SECONDS + tools.prefill_seconds(self.arrival.length)
+        outcome = LegOutcome.CANCELLED
         try:
             problem = self._problem(await self._ask(seconds))
+            outcome = LegOutcome.COMPLETED if problem is None else LegOutcome.REFUSED
         except Unreachable as error:
-            problem = str(error)
+            problem, outcome = str(error), LegOutcome.LOST
+        finally:
+            self._record.end(outcome, 0, tools.loop.time())
         self._told(problem)
 
     async def _ask(self, seconds: float) -> Reply:

@@ -47,9 +47,18 @@ def seen(*parts: Stage | Pod, **over: Any) -> Observation:
     return replace(base, **over)
 
 
-def starting(number: int, trouble: Trouble | None = None, age: float = 60.0) -> list[Pod]:
+def starting(
+    number: int, trouble: Trouble | None = None, age: float = 60.0, *, sandboxed: bool = True
+) -> list[Pod]:
     return [
-        pod(f"s{i}", ready=False, router_running=False, trouble=trouble, since=NOW - age)
+        pod(
+            f"s{i}",
+            ready=False,
+            router_running=False,
+            trouble=trouble,
+            sandboxed=sandboxed,
+            since=NOW - age,
+        )
         for i in range(number)
     ]
 
@@ -121,6 +130,14 @@ CASES: dict[str, tuple[Observation, dict[str, Any], str, bool, Reason]] = {
     "a Secret is missing": (
         seen(stage(0, 2), *starting(1, Trouble("CreateContainerConfigError", "secret x"))), {},
         DEGRADED, True, Reason.CONTAINER_NOT_CREATED,
+    ),
+    "a Secret that is to be mounted is missing": (
+        seen(stage(0, 2), *starting(2, age=61, sandboxed=False)), {}, DEGRADED, True,
+        Reason.CONTAINER_NOT_CREATED,
+    ),
+    "volumes take their time": (
+        seen(stage(0, 2), *starting(2, age=59, sandboxed=False)), {}, DEGRADED, False,
+        Reason.STARTING_INSTANCES,
     ),
     "a quota is full": (
         seen(stage(0, 2, replica_sets=(replica_set(0, 2, failure="exceeded quota: gpus"),))), {},

@@ -23,6 +23,7 @@ from cascade_operator.resources import (
 )
 from cascade_operator.spec import ServiceSpec
 from cascade_policy import names
+from cascade_router.config import DEFAULT_TRACE_RATIO, Config
 from tests.conftest import Golden
 from tests.operator.builders import IMAGES, NOW, service
 
@@ -52,6 +53,12 @@ VLLM = {
                 "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": "m"}}],
             },
         },
+    },
+    "router": {
+        "auth": {"secretName": "llama-clients"},
+        "accessLog": True,
+        "tracing": {"endpoint": "http://collector.observability:4318", "samplePercent": 2.5},
+        "limits": {"maxWaiting": 7, "maxWaitSeconds": 30, "maxBodyBytes": 4096},
     },
 }
 
@@ -95,9 +102,12 @@ def test_stages_differ_in_nothing_but_their_label() -> None:
         ("planning", {"planning": {"mode": "Advisory", "boundaries": [512]}}, False),
         ("objective", {"objective": {"timeToFirstTokenMs": 1}}, False),
         ("routing", {"routing": {"boundaries": "hard", "bias": 1}}, False),
-        ("handoff", {"handoff": {"enabled": False}}, False),
+        ("handoff", {"handoff": {"enabled": False, "transport": "recompute"}}, False),
         ("more instances", {"instances": 20}, False),
         ("another maximum length", {"model": {"name": "demo-model", "maxLength": 8192}}, True),
+        ("keys for clients", {"router": {"auth": {"secretName": "x"}}}, True),
+        ("traces", {"router": {"tracing": {"endpoint": "http://c:4318"}}}, True),
+        ("an access log", {"router": {"accessLog": True}}, True),
         ("another image", {"engine": {"type": "simulated", "image": "x"}}, True),
     ],
 )
@@ -124,6 +134,67 @@ def test_pods_pass_the_restricted_pod_security_level() -> None:
             assert security["capabilities"] == {"drop": ["ALL"]}
             assert security["allowPrivilegeEscalation"] is False
             assert security["seccompProfile"]["type"] == "RuntimeDefault"
+
+
+def test_the_keys_of_clients_are_mounted_into_the_router_alone() -> None:
+    pod = pod_template(service(**VLLM), IMAGES, 0)["spec"]
+    (volume,) = [one for one in pod["volumes"] if "llama-clients" in repr(one)]
+    assert volume["secret"]["optional"] is False
+    mounts = {
+        container["name"]: mount
+        for container in [*pod["containers"], *pod["initContainers"]]
+        for mount in container["volumeMounts"]
+        if mount["name"] == volume["name"]
+    }
+    assert set(mounts) == {names.CONTAINER_ROUTER}
+    assert mounts["router"]["readOnly"] is True
+    (router,) = pod["initContainers"]
+    env = {entry["name"]: entry.get("value") for entry in router["env"]}
+    assert env[names.ENV_API_KEYS_DIR] == mounts["router"]["mountPath"]
+
+
+def test_what_the_router_is_told_is_what_it_reads() -> None:
+    given = {entry["name"]: entry.get("value", "x") for entry in _router_env(VLLM)}
+    config = Config.from_env(given)
+    assert str(config.api_keys_dir) == names.API_KEYS_MOUNT
+    assert config.access_log
+    assert config.otlp_endpoint == "http://collector.observability:4318"
+    assert config.trace_ratio == 0.025
+    assert (config.max_waiting, config.max_wait_seconds, config.max_body_bytes) == (7, 30, 4096)
+
+
+def test_what_the_router_takes_for_granted_is_what_the_schema_does() -> None:
+    told = Config.from_env({entry["name"]: entry.get("value", "x") for entry in _router_env({})})
+    bare = Config.from_env(
+        dict.fromkeys(
+            (
+                *(names.ENV_NAMESPACE, names.ENV_SERVICE, names.ENV_SERVICE_UID),
+                *(names.ENV_POD_NAME, names.ENV_POD_IP),
+            ),
+            "x",
+        )
+    )
+    for name in (
+        *("api_keys_dir", "access_log", "otlp_endpoint"),
+        *("max_waiting", "max_wait_seconds", "max_body_bytes"),
+    ):
+        assert getattr(told, name) == getattr(bare, name), name
+
+
+def test_the_share_of_traces_is_the_same_for_schema_and_router() -> None:
+    env = _router_env({"router": {"tracing": {"endpoint": "http://collector:4318"}}})
+    config = Config.from_env({entry["name"]: entry.get("value", "x") for entry in env})
+    assert config.trace_ratio == DEFAULT_TRACE_RATIO
+
+
+def _router_env(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    (router,) = pod_template(service(**spec), IMAGES, 0)["spec"]["initContainers"]
+    env: list[dict[str, Any]] = router["env"]
+    return env
+
+
+def test_without_keys_nothing_speaks_of_them() -> None:
+    assert "api-keys" not in repr(pod_template(service(), IMAGES, 0))
 
 
 def test_an_object_that_has_more_than_we_say_does_not_differ() -> None:

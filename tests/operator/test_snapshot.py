@@ -31,3 +31,22 @@ def test_since_when_a_pod_starts(
         condition = {"type": "PodScheduled", "status": status, "lastTransitionTime": time}
         pod["status"] = {"conditions": [condition]}
     assert take_snapshot([], [], [pod]).pods[0].since == want, case
+
+
+@pytest.mark.parametrize(
+    ("case", "conditions", "want"),
+    [
+        ("its volumes are mounted", [("PodReadyToStartContainers", "True")], True),
+        ("a volume is missing", [("PodReadyToStartContainers", "False")], False),
+        ("a cluster that does not tell", [("PodScheduled", "True")], True),
+    ],
+)
+def test_whether_the_containers_of_a_pod_can_start(
+    case: str, conditions: list[tuple[str, str]], want: bool
+) -> None:
+    pod: dict[str, Any] = {
+        "metadata": {"name": "p", "uid": "u", "resourceVersion": "1"},
+        "spec": {},
+        "status": {"conditions": [{"type": name, "status": value} for name, value in conditions]},
+    }
+    assert take_snapshot([], [], [pod]).pods[0].sandboxed is want, case

@@ -8,10 +8,13 @@ import pytest
 import yaml
 
 from cascade_operator.errors import Stalled
+from cascade_operator.plans import first_plan
+from cascade_operator.resources import stage_map_of
 from cascade_operator.spec import DEFAULT_PROFILE, EngineType, parse_spec
 from cascade_policy.engine_model import EngineModel
 from cascade_policy.profiles import PROFILES
-from tests.operator.builders import resource, service
+from cascade_policy.stage_map import StageMap
+from tests.operator.builders import NOW, resource, service
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,6 +89,19 @@ def test_engine_model(
 def test_what_contradicts_itself_is_refused_with_a_remedy(spec: dict[str, Any], words: str) -> None:
     with pytest.raises(Stalled, match=words):
         service(**spec)
+
+
+@pytest.mark.parametrize(
+    ("handoff", "want"),
+    [
+        pytest.param({}, "warm", id="warm unless said otherwise"),
+        pytest.param({"transport": "recompute"}, "recompute", id="as said"),
+    ],
+)
+def test_the_transport_of_handovers_reaches_the_routers(handoff: dict[str, Any], want: str) -> None:
+    spec = service(handoff=handoff)
+    stage_map = stage_map_of(spec, first_plan(spec, NOW), "2026-02-02T02:40:00Z")
+    assert StageMap.loads(stage_map.dumps()).handoff.transport == want
 
 
 def test_profiles_of_the_schema_exist() -> None:

@@ -12,7 +12,7 @@ from typing import Final, cast
 
 import msgspec
 
-from cascade_router import limits
+from cascade_router import faults, limits
 from cascade_router.channel import handshake
 from cascade_router.channel.frames import (
     HEADER,
@@ -69,6 +69,17 @@ class FrontChannel(asyncio.Protocol):
     def usable(self) -> bool:
         """Whether requests may be sent, or soon may."""
         return not (self.opened.done() and self._transport is None)
+
+    def describe(self, now: float) -> dict[str, object]:
+        """This end, as `state_page` shows it."""
+        return {
+            "address": self.address,
+            "open": self.opened.done() and self._transport is not None,
+            "streams": len(self._sinks),
+            "questions": len(self._questions),
+            "idle_seconds": round(now - self.idle_since, 3) if self.idle else None,
+            "heard_seconds": round(now - self._heard_at, 3),
+        }
 
     def open(self, announcement: bytes, body: bytes, sink: Sink) -> int:
         """Send a request; its answer goes to `sink`. The number by which to speak of it.
@@ -155,7 +166,7 @@ class FrontChannel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._lose("the connection broke" if exc is None else f"{exc}" or type(exc).__name__)
+        self._lose(faults.why_broken(exc))
 
     # Inner life ------------------------------------------------------------------------------
 

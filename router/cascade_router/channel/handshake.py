@@ -1,9 +1,12 @@
 """How two sidecars come to trust a channel: each proves afresh that it holds the key.
 
-The front asks for an upgrade with a signed header that holds a random text. The target answers with
-a signature over that text, and a random text of its own, over which the front's first frame is a
-signature. So a recorded conversation is of no use, and an address that has passed to another pod
-gets no prompt. Signatures are those of `hop`, over the path and, for answers, the other's text.
+The front asks for an upgrade with a signed header that holds a random text and names the address
+that it calls. The target answers with a signature over that text, and a random text of its own,
+over which the front's first frame is a signature. So a recorded conversation is of no use, and an
+address that has passed to another pod gets no prompt: that pod cannot sign, and no sidecar signs
+for it, since the front did not call the sidecar's own address. Signatures are those of `hop`.
+Frames are neither signed nor encrypted: who can read or change the packets between two pods can do
+so here too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -22,12 +25,18 @@ class Untrusted(Exception):
     """The other side did not prove that it holds the key; the message says what it sent."""
 
 
-def request(key: bytes, host: str, wall: float, nonce: str) -> bytes:
-    """The front's request for a channel."""
+def request(key: bytes, address: str, wall: float, nonce: str) -> bytes:
+    """The front's request for a channel to the target at `address`, "ip:port"."""
+    hop = sign(key, _text("to", address), wall, nonce)
     return (
-        f"GET {PATH} HTTP/1.1\r\nhost: {host}\r\nconnection: Upgrade\r\nupgrade: {PROTOCOL}\r\n"
-        f"{names.HEADER_HOP}: {sign(key, PATH, wall, nonce)}\r\n\r\n"
+        f"GET {PATH} HTTP/1.1\r\nhost: {address}\r\nconnection: Upgrade\r\n"
+        f"upgrade: {PROTOCOL}\r\n{names.HEADER_HOP}: {hop}\r\n\r\n"
     ).encode()
+
+
+def is_request(keys: Iterable[bytes], hop: str, wall: float, address: str) -> bool:
+    """Whether a hop header asks for a channel to the sidecar at `address`."""
+    return verify(keys, hop, _text("to", address), wall)
 
 
 def wants_channel(headers: Mapping[str, str]) -> bool:
@@ -66,5 +75,6 @@ def is_proof(keys: Iterable[bytes], content: bytes, wall: float, challenge: str)
     return verify(keys, content.decode("latin-1"), _text("front", challenge), wall)
 
 
-def _text(role: str, nonce: str) -> str:
-    return f"{PATH}#{role}#{nonce}"
+def _text(role: str, other: str) -> str:
+    """What is signed: who speaks, and the random text or the address of whom it is for."""
+    return f"{PATH}#{role}#{other}"

@@ -47,6 +47,10 @@ class Channels:
 
         channel.opened.add_done_callback(opened)
 
+    def all(self) -> list[FrontChannel]:
+        """All channels, those that are still opening among them."""
+        return list(self._channels.values())
+
     def sweep(self, now: float) -> None:
         """Close channels that are silent or long unused."""
         for channel in list(self._channels.values()):

@@ -111,6 +111,17 @@ class TargetChannel(asyncio.Protocol):
         """Whether the front does not keep up."""
         return self._slow
 
+    def describe(self, now: float) -> dict[str, object]:
+        """This end, as `state_page` shows it."""
+        name = None if self._transport is None else self._transport.get_extra_info("peername")
+        return {
+            "address": f"{name[0]}:{name[1]}" if isinstance(name, tuple) else None,
+            "proved": self._trusted,
+            "streams": len(self.relays),
+            "slow": self._slow,
+            "heard_seconds": round(now - self._heard_at, 3),
+        }
+
     def head(self, number: int, status: int, headers: dict[str, str]) -> None:
         """Status and headers of an answer."""
         self._write(frame(Kind.HEAD, number, msgspec.json.encode((status, headers))))

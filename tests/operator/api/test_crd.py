@@ -23,7 +23,9 @@ def test_the_smallest_spec_shows_what_is_in_force(kubectl: Kubectl) -> None:
     assert spec["planning"]["mode"] == "Active"
     assert spec["objective"] == {"timeToFirstTokenMs": 2000, "timePerOutputTokenMs": 100}
     assert spec["routing"] == {"boundaries": "soft", "bias": 0.05}
-    assert spec["handoff"] == {"enabled": True, "sliceTokens": 64}
+    assert spec["handoff"] == {"enabled": True, "transport": "warm", "sliceTokens": 64}
+    limits = {"maxWaiting": 1024, "maxWaitSeconds": 120, "maxBodyBytes": 16777216}
+    assert spec["router"] == {"accessLog": False, "limits": limits}
     assert spec["gpusPerInstance"] == 1
 
 
@@ -57,6 +59,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
         "demo", {"planning": {"costModel": {"profile": "tpu"}}}, "Unsupported value",
     ),
     "an unknown engine": ("demo", {"engine": {"type": "llama.cpp"}}, "Unsupported value"),
+    "an unknown transport": ("demo", {"handoff": {"transport": "copy"}}, "Unsupported value"),
     "no GPU": ("demo", {"gpuCount": 0}, "greater than or equal to 1"),
     "no instance": ("demo", {"instances": 0}, "greater than or equal to 1"),
     "a Prometheus without scheme": (
@@ -73,6 +76,39 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     ),
     "a fragment for Prometheus": (
         "demo", {"prometheus": {"url": "http://prometheus/#"}}, "leave out user, password",
+    ),
+    "the routers' own Secret for clients": (
+        "demo", {"router": {"auth": {"secretName": "demo-hop"}}}, "make another one for the keys",
+    ),
+    "bodies beyond what a router holds": (
+        "demo", {"router": {"limits": {"maxBodyBytes": 16777217}}}, "less than or equal to",
+    ),
+    "a password for the collector": (
+        "demo", {"router": {"tracing": {"endpoint": "http://u:p@c:4318"}}},
+        "leave out user, password",
+    ),
+    "a collector without address": (
+        "demo", {"router": {"tracing": {"samplePercent": 5}}}, "endpoint: Required value",
+    ),
+    "more than all requests": (
+        "demo", {"router": {"tracing": {"endpoint": "http://c", "samplePercent": 101}}},
+        "less than or equal to 100",
+    ),
+    "keys in no Secret": ("demo", {"router": {"auth": {}}}, "secretName: Required value"),
+    "a Secret that cannot be": (
+        "demo", {"router": {"auth": {"secretName": "../x"}}}, "must be the name of a Secret",
+    ),
+    "keys at the router and at the engine": (
+        "demo",
+        {"router": {"auth": {"secretName": "x"}},
+         "engine": {"type": "simulated", "args": ["--api-key=k"]}},
+        "would refuse every request",
+    ),
+    "keys at the router and in the engine's environment": (
+        "demo",
+        {"router": {"auth": {"secretName": "x"}},
+         "engine": {"type": "simulated", "env": [{"name": "VLLM_API_KEY", "value": "k"}]}},
+        "would refuse every request",
     ),
     "the name of another's stage": ("demo-stage-0", {}, "would collide with the stages"),
     "a name that no Service can have": ("demo.x", {}, "becomes the name of a Service"),

@@ -4,6 +4,9 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,6 @@ import pytest
 from cascade_router import limits
 from cascade_router.channel import handshake
 from cascade_router.channel.frames import Kind, frame
-from cascade_router.hop import sign
 from e2e.engine_simulator.next_token import expected_output
 from tests.router.core.cluster import Cluster, cluster, light_client, stage_map, stream, until
 from tests.router.core.loop import on_uvloop
@@ -142,8 +144,11 @@ async def knock(url: str, hop: str, after: bytes = b"", *, upgrade: bool = True)
     return answer
 
 
-def good_hop() -> str:
-    return sign(b"0123456789abcdef0123456789abcdef", handshake.PATH, time.time(), "a1" * 16)
+def good_hop(service: Cluster) -> str:
+    """The header of a request to the first sidecar."""
+    key, address = b"0123456789abcdef0123456789abcdef", service[0].member.address
+    head = handshake.request(key, address, time.time(), "a1" * 16).decode()
+    return head.partition("x-cascade-hop: ")[2].strip()
 
 
 @on_uvloop
@@ -158,10 +163,66 @@ async def test_a_forged_hop_opens_no_channel(tmp_path: Path) -> None:
 
 
 @on_uvloop
+async def test_a_pod_that_passes_a_handshake_on_to_a_sidecar_gets_no_prompt(
+    tmp_path: Path,
+) -> None:
+    """An address has passed to a pod that is not of the service, and that relays what it gets to
+    a sidecar that is."""
+    async with cluster(tmp_path, FAR, stage_map(1000)) as service:
+        host, port = service[1].url.removeprefix("http://").split(":")
+        async with relay(host, int(port)) as (address, passed):
+            service.instances[1].member = replace(service[1].member, address=address)
+            service.publish()
+            got = await stream(service[0].url, "/v1/completions", BODY)
+            assert (got.text, got.headers["x-cascade-instance"]) == (
+                expected_output(PROMPT, 60, ignore_eos=True).text,
+                "pod-0",
+            )
+            assert b"x-cascade-hop" in passed, "the front has called it"
+            assert b" 101 " not in passed
+            assert b'"prompt"' not in passed
+
+
+@asynccontextmanager
+async def relay(host: str, port: int) -> AsyncIterator[tuple[str, bytearray]]:
+    """A TCP server that passes everything on to host:port; its address, and what has passed."""
+    passed = bytearray()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65536):
+                passed.extend(data)
+                writer.write(data)
+        writer.transport.abort()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(host, port)
+        await asyncio.gather(pump(reader, back), pump(there, writer))
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", passed
+    finally:
+        server.close()
+
+
+@on_uvloop
+async def test_no_more_channels_are_opened_than_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_CHANNELS", 0)
+    async with cluster(tmp_path, [0], stage_map()) as service, light_client() as client:
+        response = await client.get(
+            service[0].url + handshake.PATH, headers={"x-cascade-hop": good_hop(service)}
+        )
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+
+
+@on_uvloop
 async def test_a_signed_request_that_is_no_upgrade_is_refused(tmp_path: Path) -> None:
     async with cluster(tmp_path, [0], stage_map()) as service, light_client() as client:
         response = await client.get(
-            service[0].url + handshake.PATH, headers={"x-cascade-hop": good_hop()}
+            service[0].url + handshake.PATH, headers={"x-cascade-hop": good_hop(service)}
         )
         assert response.status_code == 400
 
@@ -181,7 +242,7 @@ async def test_a_recorded_request_gets_no_further_than_the_challenge(
     tmp_path: Path, after: bytes
 ) -> None:
     async with cluster(tmp_path, [0], stage_map()) as service:
-        answer = await knock(service[0].url, good_hop(), after)
+        answer = await knock(service[0].url, good_hop(service), after)
         assert answer.startswith(b"HTTP/1.1 101 ")
         assert answer.endswith(b"\r\n\r\n"), "nothing was answered after the head"
         await until(lambda: not service[0].sidecar.channels.open, "the channel is closed")
@@ -195,5 +256,5 @@ async def test_a_channel_that_is_not_proved_in_time_is_closed(
     monkeypatch.setattr(limits, "HEAD_SECONDS", 0.1)
     monkeypatch.setattr(limits, "SWEEP_SECONDS", 0.05)
     async with cluster(tmp_path, [0], stage_map()) as service:
-        answer = await knock(service[0].url, good_hop())
+        answer = await knock(service[0].url, good_hop(service))
         assert answer.startswith(b"HTTP/1.1 101 ")

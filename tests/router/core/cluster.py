@@ -141,8 +141,10 @@ async def cluster(
     *engine_arguments: str,
     timing: Timing = PATIENT,
     coefficients: Mapping[str, float] = FAST,
+    settings: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Cluster]:
-    """Instances with these stages, all up and known to each other."""
+    """Instances with these stages, all up and known to each other; `settings` are fields of the
+    sidecars' Config."""
     key = folder / "hop-key"
     key.write_bytes(b"0123456789abcdef0123456789abcdef")
     service = Cluster(stage_map=plan)
@@ -157,7 +159,7 @@ async def cluster(
             engines = AsyncExitStack()
             engine, port = await engines.enter_async_context(serving(options))
             stack.push_async_exit(engines)
-            config = config_for(number, key, port)
+            config = replace(config_for(number, key, port), **(settings or {}))
             sidecar = Sidecar(config, timing)
             await sidecar.start()
             stack.push_async_callback(sidecar.stop)
@@ -193,12 +195,17 @@ def config_for(number: int, key: Path, engine_port: int) -> Config:
 
 @asynccontextmanager
 async def lone_sidecar(
-    folder: Path, engine_port: int, plan: StageMap | None = None, timing: Timing = PATIENT
+    folder: Path,
+    engine_port: int,
+    plan: StageMap | None = None,
+    timing: Timing = PATIENT,
+    **settings: Any,
 ) -> AsyncIterator[tuple[Sidecar, str]]:
-    """One sidecar before an engine that is already there, and its URL."""
+    """One sidecar before an engine that is already there, and its URL; `settings` are fields of
+    its Config."""
     key = folder / "hop-key"
     key.write_bytes(b"0123456789abcdef0123456789abcdef")
-    config = config_for(0, key, engine_port)
+    config = replace(config_for(0, key, engine_port), **settings)
     sidecar = Sidecar(config, timing)
     await sidecar.start()
     try:

@@ -10,7 +10,6 @@ import pytest
 from cascade_policy.arrival import Arrival
 from cascade_policy.engine_model import EngineModel
 from cascade_policy.stage_map import Boundaries, StageMap
-from cascade_router import limits
 from e2e.engine_simulator.next_token import expected_output
 from tests.router.core.cluster import (
     FAST,
@@ -135,11 +134,10 @@ async def test_a_long_prompt_is_not_starved_by_short_ones(tmp_path: Path) -> Non
 
 
 @on_uvloop
-async def test_a_full_queue_turns_clients_away_and_says_for_how_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "MAX_WAITING", 3)
-    async with cluster(tmp_path, [0], small(), coefficients=SMALL) as service:
+async def test_a_full_queue_turns_clients_away_and_says_for_how_long(tmp_path: Path) -> None:
+    async with cluster(
+        tmp_path, [0], small(), coefficients=SMALL, settings={"max_waiting": 3}
+    ) as service:
         own, url = service[0].sidecar.tools.own, service[0].url
         full = own.enter(Arrival(KV - 500))
         waiting = [
@@ -161,11 +159,10 @@ async def test_a_full_queue_turns_clients_away_and_says_for_how_long(
 
 
 @on_uvloop
-async def test_who_waits_too_long_is_told_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(limits, "MAX_WAIT_SECONDS", 0.2)
-    async with cluster(tmp_path, [0], small(), coefficients=SMALL) as service:
+async def test_who_waits_too_long_is_told_so(tmp_path: Path) -> None:
+    async with cluster(
+        tmp_path, [0], small(), coefficients=SMALL, settings={"max_wait_seconds": 0.2}
+    ) as service:
         full = service[0].sidecar.tools.own.enter(Arrival(KV - 500))
         got = await stream(service[0].url, COMPLETIONS, body_of([271] * 600, 5))
         assert got.status == 429
@@ -189,12 +186,11 @@ async def test_a_client_that_leaves_the_queue_leaves_nothing_behind(tmp_path: Pa
 
 
 @on_uvloop
-async def test_a_stream_that_has_begun_waits_before_all_others_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_that_has_begun_waits_before_all_others_and_goes_on(tmp_path: Path) -> None:
     """Its engine is lost, and the only other one is full."""
-    monkeypatch.setattr(limits, "MAX_WAITING", 1)
-    async with cluster(tmp_path, [0, 0], small(), coefficients=SMALL) as service:
+    async with cluster(
+        tmp_path, [0, 0], small(), coefficients=SMALL, settings={"max_waiting": 1}
+    ) as service:
         loop = asyncio.get_running_loop()
         want = expected_output([271] * 600, 300, ignore_eos=True)
         service.publish(without=[service[0]])

@@ -43,6 +43,11 @@ def test_no_part_can_be_exchanged(position: int) -> None:
     assert not verify([KEY], ".".join(mine), PATH, NOW)
 
 
+@pytest.mark.parametrize("nonce", ["", "a\nb", "a b", "x" * 129, "\u00e9"])
+def test_a_nonce_that_could_pass_for_another_part_is_refused(nonce: str) -> None:
+    assert not verify([KEY], sign(KEY, PATH, NOW, nonce), PATH, NOW)
+
+
 @given(value=st.text(max_size=600))
 def test_no_text_breaks_the_check(value: str) -> None:
     assert not verify([KEY], value, PATH, NOW)
