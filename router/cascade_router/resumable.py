@@ -18,6 +18,7 @@ from cascade_policy.accounting import usage
 from cascade_policy.pins import Pin
 from cascade_router import sse
 from cascade_router.held import HeldEvents, Seam
+from cascade_router.token_ids import inside, take, token_ids
 from cascade_router.usual import UsualEvent, is_complete
 
 ANCHOR_IDS: Final = 32
@@ -41,7 +42,7 @@ class ResumableStream:
         "_identity",
         "_ids_shown",
         "_leave_at",
-        "_leg_bytes",
+        "_leg_ids",
         "_lost",
         "_shown",
         "_splitter",
@@ -73,11 +74,11 @@ class ResumableStream:
         self._usual: UsualEvent | None = None
         self._usual_now: UsualEvent | None = None
         """The same while its events need no more than to be passed on."""
-        # Bytes of `generated` and tokens at the last clean point, None where that is the end;
-        # texts and ids shown since.
+        # Ids and tokens at the last clean point, None where that is the end; texts and ids shown
+        # since.
         self._clean: tuple[int, int] | None = None
-        self._leg_bytes = 0
-        """Bytes of `generated` when this leg began."""
+        self._leg_ids = 0
+        """How many were generated when this leg began."""
         self._lost: str | None = None
         self.noteworthy = False
         """Whether something besides tokens has happened: cut, lost, or text is held."""
@@ -87,7 +88,7 @@ class ResumableStream:
         self.prompt: bytes | None = None
         """The prompt's ids, inside of a JSON list; None until the first event has told them."""
         self.prompt_tokens: int | None = None
-        self.generated = bytearray()
+        self.generated = token_ids()
         self.tokens = 0
         self.leg = 0
         self.pin: Pin | None = None
@@ -122,10 +123,10 @@ class ResumableStream:
         else:
             self.prompt = None
             self.prompt_tokens = None
-            self.generated.clear()
+            self.generated = token_ids()
             self.tokens = 0
             self._clean = None
-        self._leg_bytes = len(self.generated)
+        self._leg_ids = len(self.generated)
         self.noteworthy = self._held is not None
 
     def settle(self) -> None:
@@ -139,17 +140,13 @@ class ResumableStream:
         if self._shown or self._ids_shown:
             self._held = HeldEvents()
             return
-        bytes_clean, self.tokens = self._clean
-        del self.generated[bytes_clean:]
+        ids_clean, self.tokens = self._clean
+        del self.generated[ids_clean:]
         self._clean = None
 
     def ids(self) -> bytes:
         """Prompt and output as the inside of a JSON list: the prompt of the next leg."""
-        prompt = self.prompt or b""
-        if not self.generated:
-            return prompt
-        generated = bytes(self.generated)
-        return prompt + b"," + generated if prompt else generated
+        return _joined(self.prompt or b"", inside(self.generated))
 
     def leave(self, within: int) -> None:
         """Cut this leg at the next clean point, or after `within` more tokens without one."""
@@ -175,7 +172,7 @@ class ResumableStream:
             # Most reads are one usual event, whole.
             parts = usual.split(data)
             if parts is not None and not self._splitter.rest:
-                self.generated += b",%b" % parts[1]
+                self.generated.append(int(parts[1]))
                 self.tokens += 1
                 return usual.out(*parts)
         events = self._splitter.feed(data)
@@ -216,7 +213,7 @@ class ResumableStream:
     def _event(self, event: bytes) -> bytes:
         usual = self._usual_now
         if usual is not None and (parts := usual.split(event)) is not None:
-            self.generated += b",%b" % parts[1]
+            self.generated.append(int(parts[1]))
             self.tokens += 1
             return usual.out(*parts)
         return self._any_event(event)
@@ -236,7 +233,11 @@ class ResumableStream:
         if self._lost is not None:
             return b""
         has_text = self._has_text(event)
-        self._take_ids(event, ids, has_text, finished)
+        try:
+            self._take_ids(event, ids, has_text, finished)
+        except ValueError:
+            self._lose("it sent ids that are none")
+            return b""
         self._look_at_usual()
         if not (has_text or finished or self.wants_ids or self.pin is not None):
             return b""
@@ -260,9 +261,7 @@ class ResumableStream:
         count = sse.count_ids(ids)
         before = (len(self.generated), self.tokens)
         if count:
-            if self.tokens:
-                self.generated += b","
-            self.generated += ids
+            take(self.generated, ids)
             self.tokens += count
         if count == 1 and has_text and not finished and is_complete(self._raw_text(event)):
             self._clean = None
@@ -330,8 +329,7 @@ class ResumableStream:
 
     def _given(self) -> bytes:
         """The prompt that this leg was given."""
-        prompt, generated = self.prompt or b"", bytes(self.generated[: self._leg_bytes])
-        return prompt + b"," + generated if generated and prompt else prompt or generated
+        return _joined(self.prompt or b"", inside(self.generated, 0, self._leg_ids))
 
     def _has_text(self, event: bytes) -> bool:
         key = _CHAT_TEXT if self.chat and not self.leg else _COMPLETION_TEXT
@@ -387,13 +385,10 @@ class ResumableStream:
         if self._held is None or not self._held.joinable:
             return None
         clean = len(self.generated) if self._clean is None else self._clean[0]
-        tail = sse.tail_ids(bytes(self.generated[:clean]), ANCHOR_IDS)
-        missing = ANCHOR_IDS - sse.count_ids(tail)
+        missing = ANCHOR_IDS - clean
         before = sse.tail_ids(self.prompt or b"", missing) if missing > 0 else b""
-        unclean = bytes(self.generated[clean:]).lstrip(b",")
-        anchor = b",".join(part for part in (before, tail) if part)
-        ids = (anchor, unclean, *self._held.ids())
-        return Seam(anchor, b",".join(part for part in ids if part))
+        anchor = _joined(before, inside(self.generated, max(0, clean - ANCHOR_IDS), clean))
+        return Seam(anchor, _joined(anchor, inside(self.generated, clean), *self._held.ids()))
 
     def join(self, anchor_text: str, whole_text: str) -> bytes:
         """Join the seam: the client gets what it has not seen of the text, then what was held.
@@ -417,3 +412,8 @@ class ResumableStream:
         self._ids_shown = False
         self._clean = None
         return out + (b"" if self.noteworthy else self._pass(rest))
+
+
+def _joined(*lists: bytes) -> bytes:
+    """The insides of several JSON lists as that of one."""
+    return b",".join(part for part in lists if part)

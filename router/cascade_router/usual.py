@@ -12,6 +12,8 @@ from cascade_router import sse
 
 _BACKSLASH = 0x5C
 _LINE_END = 0x0A
+_DIGITS = 9
+"""Of an id, so that it surely fits in 32 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class UsualEvent:
             end = event.rfind(self.middle)
             text = event[self.start : end]
             number = event[end + self.middle_size : -self.tail_size]
-            if end <= self.start or not number.isdigit():
+            if end <= self.start or len(number) > _DIGITS or not number.isdigit():
                 return None
             # Nearly all text is ASCII without escapes, and says nothing but itself. (A byte is
             # found by its number six times faster than by a string of one.)
