@@ -27,6 +27,10 @@ TRIED: Final = 32
 """Of those that wait for a stage, how many are tried at each look."""
 RATE_WINDOW: Final = 64
 """Departures from the queue by which its pace is known."""
+RATE_SECONDS: Final = 60.0
+"""Departures before that tell nothing of the pace now."""
+PROMISES: Final = 4096
+"""Clients that were turned away of which the time of their return is remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +83,8 @@ class WaitingRoom:
         self._wake = asyncio.Event()
         self._serving: asyncio.Task[None] | None = None
         self._departures: deque[float] = deque(maxlen=RATE_WINDOW)
+        # When clients that were turned away come again.
+        self._promised: deque[float] = deque(maxlen=PROMISES)
 
     def __len__(self) -> int:
         return len(self._guests)
@@ -158,16 +164,29 @@ class WaitingRoom:
 
     def _full(self, why: str) -> RequestError:
         self._metrics.turned_away()
-        seconds = retry_after_seconds(len(self._guests) + 1, self._pace())
+        seconds = self._seconds_until_served()
         return RequestError(
             429, OVERLOADED, f"{why}; try again in {seconds} s", retry_after=seconds
         )
 
-    def _pace(self) -> float:
+    def _seconds_until_served(self) -> int:
+        """When one that is turned away now should come again: after those that wait, and after
+        those that were turned away before it and will be back by then."""
+        now = self._loop.time()
+        while self._promised and self._promised[0] <= now:
+            self._promised.popleft()
+        ahead = len(self._guests) + len(self._promised) + 1
+        seconds = retry_after_seconds(ahead, self._pace(now))
+        self._promised.append(now + seconds)
+        return seconds
+
+    def _pace(self, now: float) -> float:
         """Requests that leave the queue for an instance, per second."""
+        while self._departures and self._departures[0] < now - RATE_SECONDS:
+            self._departures.popleft()
         if len(self._departures) < 2:
             return 0.0
-        span = self._loop.time() - self._departures[0]
+        span = now - self._departures[0]
         return len(self._departures) / span if span > 0 else 0.0
 
     # The looking -----------------------------------------------------------------------------

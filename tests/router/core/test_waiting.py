@@ -159,6 +159,31 @@ async def test_a_full_queue_turns_clients_away_and_says_for_how_long(tmp_path: P
 
 
 @on_uvloop
+async def test_each_that_is_turned_away_is_told_to_come_after_those_before_it(
+    tmp_path: Path,
+) -> None:
+    settings = {"max_waiting": 0}
+    async with (
+        cluster(tmp_path, [0], small(), coefficients=SMALL, settings=settings) as service,
+        light_client() as client,
+    ):
+        own, url = service[0].sidecar.tools.own, service[0].url
+        room, loop = service[0].sidecar.tools.waiting, asyncio.get_running_loop()
+        full = own.enter(Arrival(KV - 500))
+        room._departures.extend([loop.time() - 4.0, loop.time() - 2.0])
+        told = []
+        for _ in range(6):
+            response = await client.post(
+                url + COMPLETIONS, json={"model": MODEL, **body_of([271] * 600, 5)}
+            )
+            told.append(int(response.headers["retry-after"]))
+        assert told == sorted(told)
+        assert told[0] < told[-1] <= told[0] + 15, "one more every two seconds or so"
+        full.leave(loop.time())
+        await service.settle()
+
+
+@on_uvloop
 async def test_who_waits_too_long_is_told_so(tmp_path: Path) -> None:
     async with cluster(
         tmp_path, [0], small(), coefficients=SMALL, settings={"max_wait_seconds": 0.2}
