@@ -1,0 +1,1 @@
+"""More requests than the engines' memory can serve: who waits, for how long, and what is lost."""
