@@ -9,6 +9,10 @@ import pytest
 import yaml
 
 from cascade_operator.reasons import troubleshooting_table
+from cascade_router.engine_metrics import EngineMetrics
+from cascade_router.exposition import Page
+from cascade_router.metrics import Metrics, Outcome
+from tests.router.core.cluster import stage_map
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
@@ -45,10 +49,44 @@ def spec_table() -> str:
     return "\n".join(["| field | default | meaning |", "|---|---|---|", *rows])
 
 
+def metrics_table() -> str:
+    """From the router's own page of a service with one stage: names, labels and what they mean."""
+    page, metrics = Page({}), Metrics()
+    metrics.use(stage_map())
+    metrics.request_started()
+    metrics.request_finished(Outcome.COMPLETED, 9, 99, 0, 1.0, 0.1, 10.0)
+    metrics.render(page)
+    EngineMetrics().render(page)
+    rows, words = {}, {}
+    for line in page.text().decode().splitlines():
+        if line.startswith("# HELP "):
+            _, _, name, text = line.split(" ", 3)
+            words[name] = text
+        elif line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ", 3)
+            rows[name] = (kind, set[str]())
+        else:
+            rows[name][1].update(re.findall(r'(\w+)="', line))
+    return "\n".join(
+        [
+            "| metric | type | labels | meaning |",
+            "|---|---|---|---|",
+            *(
+                f"| `{name}` | {kind} | {', '.join(sorted(labels - {'le'}))} | {words[name]} |"
+                for name, (kind, labels) in rows.items()
+            ),
+        ]
+    )
+
+
 @pytest.mark.parametrize(
     ("section", "table"),
-    [("reasons", lambda: troubleshooting_table().rstrip()), ("spec", spec_table)],
-    ids=["reasons", "spec"],
+    [
+        ("reasons", lambda: troubleshooting_table().rstrip()),
+        ("spec", spec_table),
+        ("metrics", metrics_table),
+    ],
+    ids=["reasons", "spec", "metrics"],
 )
 def test_the_table_in_the_readme_is_generated(
     section: str, table: Any, request: pytest.FixtureRequest
