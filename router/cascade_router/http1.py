@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Final
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
 
@@ -14,15 +15,13 @@ _REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus
 
 @dataclass(slots=True)
 class Request:
-    """One request as it was read. Header names are lower case; of doubled ones the first counts."""
+    """One request as it was read, see `request_head`."""
 
     method: str
     path: str
     """Without the query."""
     headers: dict[str, str]
     body: bytes
-    http_1_0: bool
-    keep_alive: bool
 
 
 def request_bytes(
