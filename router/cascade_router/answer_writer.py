@@ -6,7 +6,7 @@ from typing import Final
 
 from cascade_router.http1 import CONTINUE, LAST_CHUNK, chunk, response_head
 
-_CLOSE: Final = (("connection", "close"),)
+_CLOSE: Final = ("connection", "close")
 
 
 class AnswerWriter:
@@ -25,7 +25,7 @@ class AnswerWriter:
         self._chunked = False
         self._silent = False
 
-    def prepare(self, *, http_1_0: bool = False, silent: bool = False) -> None:
+    def prepare(self, http_1_0: bool = False, silent: bool = False) -> None:
         """For the next answer; of a `silent` one the head is all that is sent."""
         self.begun = self._chunked = False
         self._http_1_0 = http_1_0
@@ -38,8 +38,10 @@ class AnswerWriter:
     def whole(self, status: int, body: bytes, headers: Iterable[tuple[str, str]]) -> None:
         """A whole answer in one write."""
         self.begun = True
-        length = ("content-length", str(len(body)))
-        head = response_head(status, [*headers, length, *self._connection()])
+        lines = [*headers, ("content-length", str(len(body)))]
+        if not self.keep_alive:
+            lines.append(_CLOSE)
+        head = response_head(status, lines)
         self._write(head if self._silent else head + body)
 
     def begin(
@@ -47,15 +49,17 @@ class AnswerWriter:
     ) -> None:
         """The head of an answer whose body follows; `length` in bytes where it is known."""
         self.begun = True
-        framing = []
+        lines = list(headers)
         if length is not None:
-            framing = [("content-length", str(length))]
+            lines.append(("content-length", str(length)))
         elif self._http_1_0:
             self.keep_alive = False
         else:
-            framing = [("transfer-encoding", "chunked")]
+            lines.append(("transfer-encoding", "chunked"))
             self._chunked = not self._silent
-        self._write(response_head(status, [*headers, *framing, *self._connection()]))
+        if not self.keep_alive:
+            lines.append(_CLOSE)
+        self._write(response_head(status, lines))
 
     def body(self, data: bytes) -> None:
         """A piece of the body, in one write."""
@@ -71,9 +75,6 @@ class AnswerWriter:
             self._write((chunk(data) if data else b"") + LAST_CHUNK)
         else:
             self.body(data)
-
-    def _connection(self) -> Iterable[tuple[str, str]]:
-        return () if self.keep_alive else _CLOSE
 
     def _write(self, data: bytes) -> None:
         if self.transport is not None:

@@ -13,15 +13,21 @@ from cascade_router import limits
 from cascade_router.errors import INVALID_REQUEST, RequestError
 
 END: Final = b"\r\n\r\n"
+_END_BYTES: Final = len(END)
 _EMPTY_LINE: Final = b"\r\n"
+_KEEP_ALIVE: Final = "keep-alive"
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 _VALUE: Final = r"[\t\x20-\x7e\x80-\xff]"
 # Possessive throughout: a head is read once from left to right, whatever it holds.
-_FIRST_LINE: Final = re.compile(rf"({_TOKEN}++) ([!-~]++) HTTP/([0-9]\.[0-9])")
-FIELD_LINES: Final = re.compile(rf"(?:{_TOKEN}++:{_VALUE}*+\r\n)*+")
+_FIRST_LINE: Final = rf"({_TOKEN}++) ([!-~]++) HTTP/([0-9]\.[0-9])\r\n"
+_LINES: Final = rf"(?:{_TOKEN}++:{_VALUE}*+\r\n)*+"
+FIELD_LINES: Final = re.compile(_LINES)
 """Any number of header or trailer lines: no folded ones, no space before the colon, and nothing in
 a value that ends a line or a string somewhere else."""
+_HEAD: Final = re.compile(_FIRST_LINE + f"({_LINES})\r\n")
+_FIELD: Final = re.compile(r"([^:]+): *([^\r]*)\r\n")
+"""One line, where FIELD_LINES has looked at all of them."""
 _ABSOLUTE: Final = re.compile(r"https?://[A-Za-z0-9.\-_~%!$&'()*+,;=:\[\]]++(?=[/?]|$)", re.I)
 _FIRST_LINE_FORM: Final = "the first line must be `METHOD TARGET HTTP/1.1`"
 _HOST: Final = re.compile(r"[A-Za-z0-9.\-_~%!$&'()*+,;=:\[\]]*+")
@@ -70,14 +76,14 @@ def find_head(data: bytes, searched: int) -> int:
 
     Raises RequestError for what can never become a head, as soon as that is seen.
     """
-    _check_beginning(data)
     within = limits.MAX_HEAD_BYTES
-    start = max(searched - len(END), 0)
-    end = data.find(END, start or _skipped(data), within)
+    start = searched - _END_BYTES if searched > _END_BYTES else 0
+    end = data.find(END, start, within)
     if end >= 0:
-        return end + len(END)
+        return end + _END_BYTES
+    _check_beginning(data)
     if _BARE_LF.search(data, start, within) is not None:
-        raise _invalid("a line ends without a carriage return")
+        raise _bare_line_feed()
     if len(data) >= within:
         raise RequestError(431, INVALID_REQUEST, f"the head is larger than {within} bytes")
     return 0
@@ -85,14 +91,11 @@ def find_head(data: bytes, searched: int) -> int:
 
 def judge(raw: bytes) -> Head:
     """What a whole head says, as `find_head` cuts it. Raises RequestError."""
-    text = raw[_skipped(raw) : -len(_EMPTY_LINE)].decode("latin-1")
-    if text.count("\n") != text.count("\r\n"):
-        raise _invalid("a line ends without a carriage return")
-    line, _, block = text.partition("\r\n")
-    first = _FIRST_LINE.fullmatch(line)
-    if first is None:
-        raise _invalid(_FIRST_LINE_FORM)
-    method, target, version = first.groups()
+    text = raw.decode("latin-1")
+    found = _HEAD.fullmatch(text, _skipped(raw))
+    if found is None:
+        raise _why_unreadable(raw)
+    method, target, version, block = found.groups()
     if version not in _VERSIONS:
         raise RequestError(505, INVALID_REQUEST, "this server speaks HTTP/1.1 and HTTP/1.0")
     if method not in _METHODS:
@@ -119,6 +122,21 @@ def _check_beginning(data: bytes) -> None:
         raise _invalid(_FIRST_LINE_FORM)
 
 
+def _why_unreadable(raw: bytes) -> RequestError:
+    """In the order in which `find_head` sees it, if it comes in pieces."""
+    _check_beginning(raw)
+    if _BARE_LF.search(raw) is not None:
+        return _bare_line_feed()
+    line = raw[_skipped(raw) :].decode("latin-1").partition("\r\n")[0]
+    if re.fullmatch(_FIRST_LINE, line + "\r\n") is None:
+        return _invalid(_FIRST_LINE_FORM)
+    return _invalid("a header line must be `NAME: VALUE` without control characters")
+
+
+def _bare_line_feed() -> RequestError:
+    return _invalid("a line ends without a carriage return")
+
+
 def _path(target: str) -> str:
     """The path of a target in origin or absolute form."""
     if len(target) > limits.MAX_TARGET_BYTES:
@@ -136,18 +154,22 @@ def _path(target: str) -> str:
 
 
 def _headers(block: str) -> dict[str, str]:
-    if FIELD_LINES.fullmatch(block) is None:
-        raise _invalid("a header line must be `NAME: VALUE` without control characters")
-    lines = block.split("\r\n")
-    if len(lines) - 1 > limits.MAX_HEADERS:
+    lines = _FIELD.findall(block)
+    if len(lines) > limits.MAX_HEADERS:
         raise RequestError(
             431, INVALID_REQUEST, f"the head has more than {limits.MAX_HEADERS} headers"
         )
-    lines.pop()
+    if "\t" in block or " \r" in block:
+        lines = [(name, value.strip(" \t")) for name, value in lines]
+    headers = {name.lower(): value for name, value in lines}
+    return headers if len(headers) == len(lines) else _merged(lines)
+
+
+def _merged(lines: list[tuple[str, str]]) -> dict[str, str]:
+    """The headers of lines of which some have the same name."""
     headers: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        name, value = name.lower(), value.strip(" \t")
+    for written, value in lines:
+        name = written.lower()
         if name not in headers:
             headers[name] = value
         elif name in _ONCE:
@@ -195,11 +217,12 @@ def _expects_continue(headers: dict[str, str], old: bool) -> bool:
 def _take_hop_by_hop(headers: dict[str, str], old: bool) -> tuple[bool, str]:
     """Take away what is for this connection only, and what `connection` says is; whether the
     connection may be kept, and the protocol that is offered."""
-    options = headers.get("connection", "").lower()
+    options = headers.pop("connection", "").lower()
     upgrade = headers.get("upgrade", "").lower()
-    for name in HOP_BY_HOP & headers.keys():
-        del headers[name]
-    if not options:
+    if not HOP_BY_HOP.isdisjoint(headers):
+        for name in HOP_BY_HOP & headers.keys():
+            del headers[name]
+    if not options or options == _KEEP_ALIVE:
         return not old, ""
     named = {option.strip(" \t") for option in options.split(",")}
     for name in named & headers.keys():

@@ -125,7 +125,7 @@ class ClientConnection(asyncio.Protocol):
         self, status: int, body: bytes, headers: Iterable[tuple[str, str]] = (), kind: str = JSON
     ) -> None:
         """A whole answer in one write."""
-        self._writer.whole(status, body, [("content-type", kind), *headers])
+        self._writer.whole(status, body, (("content-type", kind), *headers))
         self._finish()
 
     def error(self, error: RequestError) -> None:
@@ -268,7 +268,7 @@ class ClientConnection(asyncio.Protocol):
                 return False
             self._in_head = False
             self._head = head
-            self._writer.prepare(http_1_0=head.http_1_0, silent=head.method == "HEAD")
+            self._writer.prepare(head.http_1_0, head.method == "HEAD")
             refusal = self._admit(head)
             if refusal is not None:
                 self._turn_away(head, refusal)
@@ -334,6 +334,7 @@ class ClientConnection(asyncio.Protocol):
         if head is not None:
             self._turn_away(head._replace(keep_alive=False, length=None), error)
             return
+        self._writer.prepare()
         self._writer.keep_alive = False
         self._answering = True
         self.error(error)
@@ -352,7 +353,6 @@ class ClientConnection(asyncio.Protocol):
         self._answering = False
         self._exchange = None
         self._head = None
-        self._writer.prepare()
         self._others.finished()
         self._seen_at = self._loop.time()
         if not self._writer.keep_alive:
