@@ -239,7 +239,7 @@ class ClientConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Close this connection if no request is under way."""
-        if not (self._answering or self._in_head or self._head is not None):
+        if not (self._ended or self._answering or self._in_head or self._head is not None):
             self._close()
 
     # Reading ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from cascade_router import limits
 from cascade_router.http1 import Request
-from tests.router.http.wire import Talk, cut, talk
+from tests.router.http.wire import Recorder, Talk, cut, talk
 
 MAX_BODY: Final = 64
 SMALL: Final = {
@@ -43,13 +43,22 @@ class Outcome:
     over: bool
 
 
-def outcome(wire: bytes, cuts: Iterable[int] = (), *, max_body_bytes: int = MAX_BODY) -> Outcome:
-    """The outcome of `wire` in pieces. Fails where memory grows beyond the limits, an answer is
+def outcome(
+    wire: bytes, cuts: Iterable[int] = (), *, max_body_bytes: int = MAX_BODY, late: bool = False
+) -> Outcome:
+    """The outcome of `wire` in pieces; of a `late` one each answer comes after the read that has
+    brought its request, and maybe others. Fails where memory grows beyond the limits, an answer is
     missing or doubled, or the connection would stay open for ever."""
-    seen = talk(max_body_bytes=max_body_bytes)
+    seen = talk(service=Recorder(hold=late), max_body_bytes=max_body_bytes)
+    ahead = 0
     for piece in cut(wire, cuts):
         seen.say(piece)
-        _check_memory(seen, len(piece))
+        ahead = max(ahead, seen.connection._reader.waiting) if late else 0
+        _check_memory(seen, ahead + len(piece))
+        while seen.service.waiting:
+            seen.service.waiting.pop().respond(
+                200, b"%d" % len(seen.service.requests[-1].body), kind="text/plain"
+            )
     found = Outcome(
         tuple(seen.service.requests), tuple(seen.service.refusals), seen.sent, seen.wire.over
     )
