@@ -122,7 +122,7 @@ def chunked(draw: st.DrawFn) -> bytes:
         form = draw(st.sampled_from((b"%x", b"%x", b"%X", b"0%x", b"%x")))
         extension = draw(_mostly(EXTENSIONS[:5], EXTENSIONS[5:]))
         wire += form % len(data) + extension + draw(st.sampled_from(ENDS)) + data
-        wire += draw(st.sampled_from(ENDS))
+        wire += draw(_mostly((b"\r\n",), (b"\n\r", b"xy", b"\r\r", b"\n", b"")))
     last = draw(_mostly((b"0\r\n", b"000\r\n", b"0;a\r\n"), (b"0", b"0\n", b"\r\n", b"-0\r\n")))
     return wire + last + draw(_mostly(TRAILERS[:4], TRAILERS[4:])) + b"\r\n"
 

@@ -87,6 +87,21 @@ async def test_a_request_is_refused_and_recorded_before_its_body_comes(
         assert engine.lines == []
 
 
+@pytest.mark.parametrize("sent", [ANNOUNCED // 2, ANNOUNCED])
+@on_uvloop
+async def test_a_client_that_sends_its_body_at_once_reads_why_it_is_refused(
+    tmp_path: Path, sent: int
+) -> None:
+    """Its system would have thrown the answer away had the connection been reset."""
+    async with recording_engine() as engine, lone_sidecar(tmp_path, engine.port) as (_, url):
+        for _ in range(20):
+            async with connected(url) as (reader, writer):
+                head = b"PUT /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+                writer.write(head % ANNOUNCED + b"x" * sent)
+                await writer.drain()
+                assert (await reader.read()).startswith(b"HTTP/1.1 405 ")
+
+
 @on_uvloop
 async def test_chunks_beyond_the_limit_are_refused_in_the_shape_of_the_api_and_recorded(
     tmp_path: Path,

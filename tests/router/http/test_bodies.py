@@ -36,6 +36,8 @@ REFUSED = [
     ("a chunk that is longer than it says", b"3\r\nabcd\r\n0\r\n\r\n", 400),
     ("a chunk that is shorter than it says", b"3\r\nab\r\n0\r\n\r\n", 400),
     ("a chunk that ends with a line feed", b"3\r\nabc\n0\r\n\r\n", 400),
+    ("a chunk that ends with other bytes", b"3\r\nabcxy0\r\n\r\n", 400),
+    ("a chunk that ends with a line end turned round", b"3\r\nabc\n\r0\r\n\r\n", 400),
     ("a chunk that ends with two returns", b"3\r\nabc\r\r\n0\r\n\r\n", 400),
     ("a trailer that is no header", b"0\r\nabc\r\n\r\n", 400),
     ("a trailer with a space before its colon", b"0\r\nx : a\r\n\r\n", 400),
