@@ -25,7 +25,7 @@ _LINES: Final = rf"(?:{_TOKEN}++:{_VALUE}*+\r\n)*+"
 FIELD_LINES: Final = re.compile(_LINES)
 """Any number of header or trailer lines: no folded ones, no space before the colon, and nothing in
 a value that ends a line or a string somewhere else."""
-_HEAD: Final = re.compile(_FIRST_LINE + f"({_LINES})\r\n")
+_HEAD: Final = re.compile(rf"(?:\r\n)?+{_FIRST_LINE}({_LINES})\r\n")
 _FIELD: Final = re.compile(r"([^:]+): *([^\r]*)\r\n")
 """One line, where FIELD_LINES has looked at all of them."""
 _ABSOLUTE: Final = re.compile(r"https?://[A-Za-z0-9.\-_~%!$&'()*+,;=:\[\]]++(?=[/?]|$)", re.I)
@@ -92,7 +92,7 @@ def find_head(data: bytes, searched: int) -> int:
 def judge(raw: bytes) -> Head:
     """What a whole head says, as `find_head` cuts it. Raises RequestError."""
     text = raw.decode("latin-1")
-    found = _HEAD.fullmatch(text, _skipped(raw))
+    found = _HEAD.fullmatch(text)
     if found is None:
         raise _why_unreadable(raw)
     method, target, version, block = found.groups()
@@ -105,7 +105,7 @@ def judge(raw: bytes) -> Head:
     old = version == "1.0"
     _check_host(headers, old)
     length = _length(headers, old)
-    expects = _expects_continue(headers, old)
+    expects = "expect" in headers and _expects_continue(headers, old)
     keep_alive, upgrade = _take_hop_by_hop(headers, old)
     return Head(method, path, headers, length, old, keep_alive, expects, upgrade)
 
@@ -206,10 +206,9 @@ def _length(headers: dict[str, str], old: bool) -> int | None:
 
 
 def _expects_continue(headers: dict[str, str], old: bool) -> bool:
-    expected = headers.get("expect")
-    if expected is None or old:
+    if old:
         return False
-    if expected.lower() != "100-continue":
+    if headers["expect"].lower() != "100-continue":
         raise RequestError(417, INVALID_REQUEST, "the only expectation is 100-continue")
     return True
 

@@ -357,7 +357,7 @@ class ClientConnection(asyncio.Protocol):
         self._seen_at = self._loop.time()
         if not self._writer.keep_alive:
             self._close()
-        elif self._reader.waiting and not self._reading:
+        elif not self._reading and self._reader.waiting:
             self._read()
 
     # The end ---------------------------------------------------------------------------------
