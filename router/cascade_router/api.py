@@ -49,6 +49,11 @@ class ApiPath:
     """Whether `stream: true` in the body asks for events."""
     dialect: Dialect = Dialect.OPENAI
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Those that a client may use: HEAD is GET without the body of the answer."""
+        return (self.method, "HEAD") if self.method == "GET" else (self.method,)
+
 
 API: Final = (
     ApiPath(COMPLETIONS_PATH, "POST", Serving.PLACED, streams=True),

@@ -50,8 +50,7 @@ class Ask:
     ) -> None:
         self._tools = tools
         self._client = client
-        self._request = request
-        self._body = request.body if request.method == "POST" else b""
+        self._body = request.body if served.method == "POST" else b""
         self._served = served
         self._record = record
         passed = passed_headers(request.headers, record.request_id)
@@ -128,8 +127,8 @@ class Ask:
         return _Reply(reply.status, reply.headers, reply.body, member)
 
     def _outbound(self) -> Outbound:
-        request = self._request
-        return Outbound(request.path, self._body, self._passed, request.method)
+        served = self._served
+        return Outbound(served.path, self._body, self._passed, served.method)
 
     def _others(self) -> list[Member]:
         """Whom to ask beside this pod's engine, in turn."""

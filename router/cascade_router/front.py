@@ -35,6 +35,7 @@ from cascade_router.metrics import Outcome
 from cascade_router.passed import request_id
 from cascade_router.record import RequestRecord
 from cascade_router.request import check, no_stored_response, parse
+from cascade_router.request_head import Head
 from cascade_router.server import ClientConnection, Exchange
 from cascade_router.session import Session
 from cascade_router.state_page import StatePage
@@ -53,12 +54,9 @@ _log = logging.getLogger(__name__)
 class Front:
     """Answers requests. `draining` closes the door: nothing new is begun."""
 
-    def __init__(
-        self, tools: Tools, door: Door, gate: Gate, state: StatePage, max_body_bytes: int
-    ) -> None:
+    def __init__(self, tools: Tools, door: Door, gate: Gate, state: StatePage) -> None:
         self._tools = tools
         self._state_page = state
-        self._max_body_bytes = max_body_bytes
         self._door = door
         self._gate = gate
         self.draining = False
@@ -76,20 +74,38 @@ class Front:
         """Whether clients should be sent here."""
         return self._why_not_ready() is None
 
+    def admit(self, client: ClientConnection, head: Head) -> RequestError | None:  # noqa: ARG002
+        """Why a request is not let in, whatever its body says; None lets it in."""
+        if head.path == handshake.PATH:
+            return self._channel_refusal(head)
+        served = PATHS.get(head.path)
+        signed = self._signed(head)
+        turned_away = self._gate.refusal(head.path, head.headers)
+        if turned_away is not None and not signed:
+            self._tools.metrics.unauthorized()
+            return turned_away
+        if served is None:
+            return _not_served(head)
+        if head.method not in served.methods:
+            return _wrong_method(served)
+        if head.path == STATE_PATH and not (signed or self._gate.asks):
+            return RequestError(403, FORBIDDEN, _STATE_IS_CLOSED)
+        return None
+
+    def refuse(self, client: ClientConnection, head: Head, error: RequestError) -> None:
+        """Answer a request that is not let in, or whose body cannot be read."""
+        if head.path == handshake.PATH:
+            client.error(error)
+        else:
+            self._refuse(client, self._record(client, head), error)
+
     def handle(self, client: ClientConnection, request: Request) -> Exchange | None:
-        """Answer one request, now or by the exchange that is handed back."""
+        """Answer a request that was let in, now or by the exchange that is handed back."""
         if request.path == handshake.PATH:
-            self._channel(client, request)
+            client.switch(*self._door.accept(request.headers[HEADER_HOP]))
             return None
-        if "upgrade" in request.headers:
-            client.refuse(400, "protocol upgrades are not supported")
-            return None
-        served = PATHS.get(request.path)
-        record = self._record(client, request, served)
-        refusal = self._refusal(request, served)
-        if served is None or refusal is not None:
-            self._refuse(client, record, refusal or _not_served(request))
-            return None
+        served = PATHS[request.path]
+        record = self._record(client, request)
         self._gate.strip(request.headers)
         if served.serving is not Serving.ROUTER:
             self._tools.tracing.begin(record, request.headers)
@@ -102,45 +118,24 @@ class Front:
                 self._own[request.path](client)
                 return None
 
-    def _channel(self, client: ClientConnection, request: Request) -> None:
-        """Another sidecar asks for a channel."""
-        hop, door = request.headers.get(HEADER_HOP, ""), self._door
-        if not door.trusts(hop):
+    def _channel_refusal(self, head: Head) -> RequestError | None:
+        """Why another sidecar gets no channel."""
+        if not self._door.trusts(head.headers.get(HEADER_HOP, "")):
             _log.warning("a request for a channel came with a hop header that is not for us")
-            client.error(RequestError(403, FORBIDDEN, "the hop header is not valid"))
-        elif door.full:
-            client.error(RequestError(503, UNAVAILABLE, "too many channels", retry_after=1))
-        elif not handshake.wants_channel(request.headers):
-            client.error(RequestError(400, INVALID_REQUEST, "this path is for channels"))
-        else:
-            headers, protocol = door.accept(hop)
-            client.switch(headers, protocol)
-
-    def _refusal(self, request: Request, served: ApiPath | None) -> RequestError | None:
-        """Why a request is not let in, whatever its body says; None lets it in."""
-        signed = self._signed(request)
-        turned_away = self._gate.refusal(request.path, request.headers)
-        if turned_away is not None and not signed:
-            self._tools.metrics.unauthorized()
-            return turned_away
-        if served is None:
-            return _not_served(request)
-        if request.method != served.method:
-            return _wrong_method(served)
-        if request.path == STATE_PATH and not (signed or self._gate.asks):
-            return RequestError(403, FORBIDDEN, _STATE_IS_CLOSED)
-        if len(request.body) > self._max_body_bytes:
-            return _too_large(self._max_body_bytes)
+            return RequestError(403, FORBIDDEN, "the hop header is not valid")
+        if self._door.full:
+            return RequestError(503, UNAVAILABLE, "too many channels", retry_after=1)
+        if head.method != "GET" or head.length != 0 or head.upgrade != handshake.PROTOCOL:
+            return RequestError(400, INVALID_REQUEST, "this path is for channels")
         return None
 
-    def _signed(self, request: Request) -> bool:
+    def _signed(self, head: Head) -> bool:
         """Whether a request for the state was made by who holds the sidecars' key."""
-        hop = request.headers.get(HEADER_HOP, "")
-        return request.path == STATE_PATH and self._door.knows(hop, request.path)
+        hop = head.headers.get(HEADER_HOP, "")
+        return head.path == STATE_PATH and self._door.knows(hop, head.path)
 
-    def _record(
-        self, client: ClientConnection, request: Request, served: ApiPath | None
-    ) -> RequestRecord:
+    def _record(self, client: ClientConnection, request: Head | Request) -> RequestRecord:
+        served = PATHS.get(request.path)
         return RequestRecord(
             method=request.method,
             path=None if served is None else served.path,
@@ -220,16 +215,12 @@ class Front:
         client.respond(200, self._tools.metrics_page(), kind=CONTENT_TYPE)
 
 
-def _not_served(request: Request) -> RequestError:
-    if is_stored_response(request.method, request.path):
-        return no_stored_response(request.path.split("/")[3])
-    return RequestError(404, NOT_FOUND, f"there is no {request.path[:SHOWN_CHARACTERS]} here")
+def _not_served(head: Head) -> RequestError:
+    if is_stored_response(head.method, head.path):
+        return no_stored_response(head.path.split("/")[3])
+    return RequestError(404, NOT_FOUND, f"there is no {head.path[:SHOWN_CHARACTERS]} here")
 
 
 def _wrong_method(served: ApiPath) -> RequestError:
     message = f"{served.path} is for {served.method}"
-    return RequestError(405, INVALID_REQUEST, message, extra=[("allow", served.method)])
-
-
-def _too_large(limit: int) -> RequestError:
-    return RequestError(413, INVALID_REQUEST, f"the body is larger than {limit} bytes")
+    return RequestError(405, INVALID_REQUEST, message, extra=[("allow", ", ".join(served.methods))])

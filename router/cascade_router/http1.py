@@ -6,23 +6,22 @@ from http import HTTPStatus
 from typing import Final
 
 LAST_CHUNK: Final = b"0\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON: Final = "application/json"
 EVENT_STREAM: Final = "text/event-stream; charset=utf-8"
 
-_REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus}
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
 @dataclass(slots=True)
 class Request:
-    """One request as it was read. Header names are lower case; of doubled ones the first counts."""
+    """One request as it was read, see `request_head`."""
 
     method: str
     path: str
     """Without the query."""
     headers: dict[str, str]
     body: bytes
-    http_1_0: bool
-    keep_alive: bool
 
 
 def request_bytes(
@@ -39,10 +38,10 @@ def request_bytes(
 
 def response_head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
     """Status line and headers, with the empty line that ends them."""
-    lines = [b"HTTP/1.1 %d %s\r\n" % (status, _REASONS.get(status, b"Unknown"))]
-    lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in headers]
-    lines.append(b"\r\n")
-    return b"".join(lines)
+    lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Unknown')}\r\n"]
+    lines += [f"{name}: {value}\r\n" for name, value in headers]
+    lines.append("\r\n")
+    return "".join(lines).encode("latin-1")
 
 
 def chunk(data: bytes) -> bytes:

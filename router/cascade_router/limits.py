@@ -9,8 +9,19 @@ MAX_CONNECTIONS: Final = 8192
 MAX_CHANNELS: Final = 8192
 """From fronts, those that have not proved themselves yet among them."""
 MAX_HEAD_BYTES: Final = 64 * 1024
+"""First line and headers of a request; a client's own take 1 KB, a mesh's proxy adds as much."""
+MAX_HEADERS: Final = 100
+"""Lines of them."""
+MAX_TARGET_BYTES: Final = 8 * 1024
+"""No path that is served is longer than 30 bytes; the query means nothing."""
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
 """A prompt of a million ids is about 8 MB of JSON."""
+MAX_CHUNK_LINE_BYTES: Final = 1024
+"""A line between chunks: the size of the next one with its extensions, or a trailer."""
+MAX_CHUNK_EXTENSION_BYTES: Final = 4096
+"""Extensions of one body together: nobody sends them, and they are read for nothing."""
+MAX_TRAILER_BYTES: Final = 4096
+"""Trailers of one body together; a checksum and a signature fit."""
 MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
 """Bodies that are arriving, of all connections together: they must fit beside the streams."""
 MAX_AHEAD_BYTES: Final = 256 * 1024
@@ -29,6 +40,14 @@ WRITE_HIGH_BYTES: Final = 128 * 1024
 HEAD_SECONDS: Final = 20.0
 """From the first byte of a request to the end of its head."""
 BODY_STALL_SECONDS: Final = 30.0
+"""Silence within a body, and how long it may come more slowly than the rate below."""
+MIN_BODY_BYTES_PER_SECOND: Final = 1024
+"""Below what any network does; a body that drips in holds memory that others need."""
+LINGER_SECONDS: Final = 2.0
+"""How long a client may still send what nobody reads after it was refused: closed at once, its own
+system would throw the answer away."""
+LINGER_BYTES: Final = 1024 * 1024
+"""How much it may send in that time."""
 KEEP_ALIVE_SECONDS: Final = 75.0
 """An idle connection of a client or a peer; peers reuse theirs for less than half of it."""
 CLIENT_STALL_SECONDS: Final = 300.0

@@ -12,6 +12,7 @@ from cascade_router.api_keys import ApiKeys
 from cascade_router.bans import Bans
 from cascade_router.channel.target_end import TargetChannels
 from cascade_router.config import Config, join_address
+from cascade_router.connections import Connections
 from cascade_router.dispatch import Dispatcher
 from cascade_router.door import Door
 from cascade_router.engine_metrics import EngineMetrics
@@ -27,7 +28,7 @@ from cascade_router.offers import Offers
 from cascade_router.own_engine import OwnEngine
 from cascade_router.peers import Peers
 from cascade_router.pool import Pool
-from cascade_router.server import ClientConnection, Connections
+from cascade_router.server import ClientConnection
 from cascade_router.state_page import StatePage
 from cascade_router.tools import Tools
 from cascade_router.tracing import tracing_of
@@ -83,14 +84,13 @@ class Sidecar:
             self.tools.observers.append(self._access_log.write)
         self.hop_side = HopSide(own, self._pool, loop)
         self.channels = TargetChannels()
-        self.connections = Connections()
+        self.connections = Connections(config.max_body_bytes)
         gate = Gate(ApiKeys(config.api_keys_dir), loop, guards_metrics=config.metrics_auth)
         self.front = Front(
             self.tools,
             Door(keys, self.hop_side, self.channels, config.address, loop),
             gate,
             StatePage(config, self.tools, gate, self.connections, self.channels),
-            config.max_body_bytes,
         )
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -110,7 +110,7 @@ class Sidecar:
         """Listen, and begin to look after timeouts and the engine."""
         loop, config = self.tools.loop, self._config
         self._server = await loop.create_server(
-            lambda: ClientConnection(self.front.handle, self.connections, loop),
+            lambda: ClientConnection(self.front, self.connections, loop),
             config.listen_host,
             config.listen_port,
             backlog=BACKLOG,

@@ -50,7 +50,8 @@ class EventTooLarge(Exception):
 
 class EventSplitter:
     """Cuts a byte stream into events at empty lines. Lines end in `\\n` or `\\r\\n`, nothing else:
-    text may hold other characters that Unicode counts as line ends."""
+    text may hold other characters that Unicode counts as line ends. More empty lines than one
+    between events mean nothing."""
 
     __slots__ = ("_limit", "_searched", "rest")
 
@@ -67,13 +68,15 @@ class EventSplitter:
         """
         if _RETURN in data:
             data = data.replace(b"\r", b"")  # JSON escapes it, so it only ends lines.
-        if not self.rest and data.endswith(b"\n\n") and data.count(b"\n\n") == 1:
+        if not self.rest and data[:1] != b"\n" and 0 < data.find(b"\n\n") == len(data) - 2:
             return [data]
         buffer = self.rest + data if self.rest else data
         events = []
         start, search = 0, self._searched
         while (end := buffer.find(b"\n\n", search)) >= 0:
-            events.append(buffer[start : end + 2])
+            event = buffer[start : end + 2].lstrip(b"\n")
+            if event:
+                events.append(event)
             start = search = end + 2
         self.rest = buffer[start:]
         if len(self.rest) > self._limit:

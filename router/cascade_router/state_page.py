@@ -21,9 +21,9 @@ from cascade_policy.price import price
 from cascade_policy.stage_map import StageMap
 from cascade_router.channel.target_end import TargetChannels
 from cascade_router.config import Config
+from cascade_router.connections import Connections
 from cascade_router.endpoints import Member
 from cascade_router.gate import Gate
-from cascade_router.server import Connections
 from cascade_router.tools import Running, Tools
 
 MAX_LISTED: Final = 256

@@ -16,6 +16,7 @@ from cascade_router.line import Sink
 
 MAX_HEADERS: Final = 200
 _SIZE_DIGITS: Final = 8
+_DIGITS: Final = b"0123456789abcdefABCDEF"
 _FRAMING: Final = 4
 """Bytes around size and data of a chunk: two line ends."""
 
@@ -110,15 +111,14 @@ class Upstream(asyncio.Protocol):
         if self._between_chunks and data.endswith(b"\r\n"):
             end = data.find(b"\r\n", 1, _SIZE_DIGITS)
             size = data[:end]
-            # What int() would take beside digits (sign, underscore, space) is no chunk size.
-            if end > 0 and size.isalnum():
-                try:
-                    whole = int(size, 16) == len(data) - end - _FRAMING > 0
-                except ValueError:
-                    whole = False
-                if whole:
-                    self._deliver(data[end + 2 : -2])
-                    return
+            # What int() would take beside digits (sign, underscore, space, 0x) is no chunk size.
+            if (
+                end > 0
+                and not size.strip(_DIGITS)
+                and int(size, 16) == len(data) - end - _FRAMING > 0
+            ):
+                self._deliver(data[end + 2 : -2])
+                return
         self._parse(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -175,8 +175,11 @@ class Upstream(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            self._break("the answer is not valid HTTP/1.1")
-            return
+            if not self._complete:
+                self._break("the answer is not valid HTTP/1.1")
+                return
+            # What follows a whole answer is nobody's.
+            self._keep_alive = False
         # A chunk ended in this read, and nothing of the next one has come: its size line, however
         # short, would leave the parser inside a chunk or the read without this end.
         self._between_chunks = (

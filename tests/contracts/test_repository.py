@@ -26,6 +26,7 @@ LOCKED = {
     "e2e/bench/requirements.txt": "cli",
     "e2e/profiles/requirements.txt": "profiles",
     "tests/requirements.txt": "dev",
+    "tests/fuzz/requirements.txt": "fuzz",
 }
 
 LOCKED_LISTS = ["e2e/bench/rivals"]

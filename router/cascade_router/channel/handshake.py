@@ -9,7 +9,7 @@ Frames are neither signed nor encrypted: who can read or change the packets betw
 so here too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from cascade_policy import names
@@ -37,11 +37,6 @@ def request(key: bytes, address: str, wall: float, nonce: str) -> bytes:
 def is_request(keys: Iterable[bytes], hop: str, wall: float, address: str) -> bool:
     """Whether a hop header asks for a channel to the sidecar at `address`."""
     return verify(keys, hop, _text("to", address), wall)
-
-
-def wants_channel(headers: Mapping[str, str]) -> bool:
-    """Whether a request asks for this protocol."""
-    return headers.get("upgrade", "").lower() == PROTOCOL
 
 
 def acceptance(key: bytes, hop: str, wall: float, challenge: str) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ TURN = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "
 
 def blocks(path: str, tokens: int = 1000, **body: Any) -> tuple[Block, ...]:
     data = json.dumps(body, ensure_ascii=False).encode()
-    return prompt_blocks(parse(Request("POST", path, {}, data, False, True)), tokens)
+    return prompt_blocks(parse(Request("POST", path, {}, data)), tokens)
 
 
 def common(left: tuple[Block, ...], right: tuple[Block, ...]) -> int:

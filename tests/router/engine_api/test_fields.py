@@ -160,7 +160,7 @@ def test_the_document_lists_the_fields_of_the_code() -> None:
 def request(path: str, body: Mapping[str, Any] | bytes) -> Request:
     """A request as the server hands it on."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Request("POST", path, {}, raw, http_1_0=False, keep_alive=True)
+    return Request("POST", path, {}, raw)
 
 
 @pytest.mark.parametrize("model", DECIDED)

@@ -20,7 +20,7 @@ PICTURE = {"type": "image", "source": {"type": "base64", "data": "x" * 999}}
 def request(path: str, body: dict[str, Any]) -> Generation:
     """A request as its front reads it."""
     raw = json.dumps(body, ensure_ascii=False).encode()
-    return parse(Request("POST", path, {}, raw, http_1_0=False, keep_alive=True))
+    return parse(Request("POST", path, {}, raw))
 
 
 def text(size: int, messages: int = 0, ids: int = 0, characters: int | None = None) -> PromptText:
