@@ -421,4 +421,6 @@ class Stay:
         """It ended, was aborted, lost or handed over. Harmless when it has left."""
         if self._open:
             self._open = False
+            # Whoever is called by this holds the stay.
+            self.leave_please = None
             self._book._left(self, self._arrival, self.booking, now)

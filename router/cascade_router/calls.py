@@ -11,16 +11,22 @@ class Call:
     """A line to the engine. A reused connection that breaks before any byte of the answer was
     closed by its idle limit: the request is sent once more on a fresh one."""
 
-    __slots__ = ("_again", "_pool", "_request", "_reused", "_sink", "_upstream", "over")
+    __slots__ = ("_again", "_pool", "_request", "_reused", "_sink", "_upstream")
 
     def __init__(self, pool: Pool, request: bytes, sink: Sink) -> None:
         self._pool = pool
         self._request = request
-        self._sink = sink
+        # None when it is over: who hears of a call often holds it, and neither is to wait for the
+        # collector of cycles.
+        self._sink: Sink | None = sink
         self._upstream: Upstream | None = None
         self._reused = False
         self._again: asyncio.Task[None] | None = None
-        self.over = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the sink hears nothing more."""
+        return self._sink is None
 
     async def send(self) -> None:
         """Connect if need be and send. Raises NoConnection."""
@@ -28,7 +34,7 @@ class Call:
 
     def abort(self) -> None:
         """Stop: the engine sees the connection close; the sink hears nothing more."""
-        self.over = True
+        self._sink = None
         if self._again is not None:
             self._again.cancel()
         if self._upstream is not None:
@@ -49,15 +55,16 @@ class Call:
 
     def head(self, status: int, headers: dict[str, str]) -> None:
         self._request = b""  # A prompt can be megabytes; it is never sent again from here on.
-        if self.over:
+        sink = self._sink
+        if sink is None:
             return
-        self._sink.head(status, headers)
-        if self._upstream is not None and not self.over:
+        sink.head(status, headers)
+        if self._upstream is not None and self._sink is not None:
             # Events go straight to who wants them.
-            self._upstream.deliver_to(self._sink.body)
+            self._upstream.deliver_to(sink.body)
 
     def body(self, data: bytes) -> None:
-        if not self.over:
+        if self._sink is not None:
             self._sink.body(data)
 
     def leave_please(self) -> None:
@@ -65,9 +72,9 @@ class Call:
 
     def end(self) -> None:
         self._upstream = None
-        if not self.over:
-            self.over = True
-            self._sink.end()
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.end()
 
     def lost(self, reason: str) -> None:
         upstream, self._upstream = self._upstream, None
@@ -76,8 +83,7 @@ class Call:
         if self._reused and upstream is not None and not upstream.touched:
             self._again = asyncio.get_running_loop().create_task(self._send_again())
             return
-        self.over = True
-        self._sink.lost(reason)
+        self._lost(reason)
 
     async def _send(self, idle: Upstream | None) -> None:
         self._reused = idle is not None
@@ -92,5 +98,9 @@ class Call:
         try:
             await self._send(None)
         except Unreachable as error:
-            self.over = True
-            self._sink.lost(str(error))
+            self._lost(str(error))
+
+    def _lost(self, reason: str) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.lost(reason)

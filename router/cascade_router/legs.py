@@ -358,5 +358,4 @@ class Leg:
             self.last_at = now
         self._line = None
         if self._stay is not None:
-            self._stay.leave_please = None
             self._stay.leave(now)

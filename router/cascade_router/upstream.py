@@ -123,6 +123,8 @@ class Upstream(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        # The parser refers to its connection: without this, both wait for the collector of cycles.
+        del self._parser
         sink, self.sink = self.sink, None
         self._on_idle(self, False)
         if sink is None:

@@ -2,12 +2,20 @@
 
 import gc
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from cascade_policy.stage_map import RECOMPUTE, WARM, Handoff
+from cascade_router.calls import Call
+from cascade_router.hop_side import HopRelay
+from cascade_router.legs import Leg
+from cascade_router.move import Move
 from cascade_router.server import ClientConnection
-from tests.router.core.cluster import lone_sidecar, until
+from cascade_router.session import Session
+from cascade_router.upstream import Upstream
+from tests.router.core.cluster import cluster, lone_sidecar, stage_map, stream, until
 from tests.router.core.loop import on_uvloop
 from tests.router.engine_api.recording import recording_engine
 from tests.router.http.test_admission import connected
@@ -47,23 +55,49 @@ async def test_nothing_of_a_request_waits_for_the_collector(
             await until(lambda: not sidecar.connections.open, "the connection is gone")
 
         await ask()
-        gc.collect()
-        gc.disable()
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        try:
-            control: list[object] = []
-            control.append(control)
-            del control
-            for _ in range(ROUNDS):
-                await ask()
-            gc.collect()
-            left = Counter(type(thing).__qualname__ for thing in gc.garbage)
-        finally:
-            gc.set_debug(0)
-            gc.garbage.clear()
-            gc.enable()
-        assert left["list"] >= 1, "a cycle is found"
+        left = await left_by(ask)
         assert not {name: count for name, count in left.items() if count >= ROUNDS}
+
+
+@pytest.mark.parametrize("transport", [RECOMPUTE, WARM])
+@on_uvloop
+async def test_nothing_of_a_hand_over_waits_for_the_collector(
+    tmp_path: Path, transport: str
+) -> None:
+    handoff = Handoff(transport=transport, slice_tokens=8)
+    async with cluster(tmp_path, [0, 1], stage_map(100, handoff=handoff)) as service:
+
+        async def ask() -> None:
+            body = {"prompt": [300] * 60, "max_tokens": 80, "ignore_eos": True}
+            assert (await stream(service[0].url, "/v1/completions", body)).done
+            await service.settle()
+
+        await ask()
+        left = await left_by(ask)
+        assert service.metric("cascade_handovers_total", outcome="completed") > ROUNDS
+        ours = {one.__qualname__ for one in (Upstream, Session, Leg, Move, Call, HopRelay)}
+        assert not {name: count for name, count in left.items() if name in ours}
+
+
+async def left_by(ask: Callable[[], Awaitable[None]]) -> Counter[str]:
+    """What several rounds leave to the collector, by type."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        control: list[object] = []
+        control.append(control)
+        del control
+        for _ in range(ROUNDS):
+            await ask()
+        gc.collect()
+        left = Counter(type(thing).__qualname__ for thing in gc.garbage)
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert left["list"] >= 1, "a cycle is found"
+    return left
 
 
 @pytest.mark.parametrize(
