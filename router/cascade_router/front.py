@@ -86,7 +86,7 @@ class Front:
             return turned_away
         if served is None:
             return _not_served(head)
-        if head.method not in served.methods:
+        if head.method != served.method and head.method not in served.methods:
             return _wrong_method(served)
         if head.path == STATE_PATH and not (signed or self._gate.asks):
             return RequestError(403, FORBIDDEN, _STATE_IS_CLOSED)
@@ -105,18 +105,15 @@ class Front:
             client.switch(*self._door.accept(request.headers[HEADER_HOP]))
             return None
         served = PATHS[request.path]
+        if served.serving is Serving.ROUTER:
+            self._own[request.path](client)
+            return None
         record = self._record(client, request)
         self._gate.strip(request.headers)
-        if served.serving is not Serving.ROUTER:
-            self._tools.tracing.begin(record, request.headers)
-        match served.serving:
-            case Serving.PLACED:
-                return self._place(client, request, record)
-            case Serving.ASKED:
-                return self._ask(client, request, served, record)
-            case Serving.ROUTER:
-                self._own[request.path](client)
-                return None
+        self._tools.tracing.begin(record, request.headers)
+        if served.serving is Serving.PLACED:
+            return self._place(client, request, record)
+        return self._ask(client, request, served, record)
 
     def _channel_refusal(self, head: Head) -> RequestError | None:
         """Why another sidecar gets no channel."""

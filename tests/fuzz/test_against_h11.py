@@ -15,7 +15,7 @@ from cascade_router.request_head import HOP_BY_HOP
 from tests.fuzz.outcome import outcome
 from tests.fuzz.requests import conversation, cuts
 
-EXAMPLES: Final = 700
+EXAMPLES: Final = 500
 LARGEST_HEAD: Final = 1 << 20
 LARGEST_BODY: Final = 1000
 REFUSED_PATHS: Final = ("/secret",)
