@@ -60,7 +60,7 @@ class Call:
         if not self.over:
             self._sink.body(data)
 
-    def leave_please(self) -> None:
+    def leave_please(self, going: bool) -> None:
         """An engine asks for nothing; its router does, through the book."""
 
     def end(self) -> None:

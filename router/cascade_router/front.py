@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from cascade_policy.names import HEADER_HOP
+from cascade_policy.names import HEADER_HOP, LEAVE_PATH
 from cascade_router import client_side
 from cascade_router.account import RequestAccount
 from cascade_router.api import (
@@ -31,6 +31,7 @@ from cascade_router.errors import (
 from cascade_router.exposition import CONTENT_TYPE
 from cascade_router.gate import Gate
 from cascade_router.http1 import Request
+from cascade_router.leaving import Leaving
 from cascade_router.metrics import Outcome
 from cascade_router.passed import request_id
 from cascade_router.record import RequestRecord
@@ -51,19 +52,23 @@ _log = logging.getLogger(__name__)
 
 
 class Front:
-    """Answers requests. `draining` closes the door: nothing new is begun."""
+    """Answers requests, as long as the process lives: one that leaves asks other instances."""
 
     def __init__(
-        self, tools: Tools, door: Door, gate: Gate, state: StatePage, max_body_bytes: int
+        self,
+        tools: Tools,
+        door: Door,
+        gate: Gate,
+        state: StatePage,
+        leaving: Leaving,
+        max_body_bytes: int,
     ) -> None:
         self._tools = tools
         self._state_page = state
         self._max_body_bytes = max_body_bytes
         self._door = door
         self._gate = gate
-        self.draining = False
-        self.closed = False
-        """Set some time after `draining`, when nobody should send requests here any more."""
+        self._leaving = leaving
         self._own: dict[str, Callable[[ClientConnection], None]] = {
             HEALTH_PATH: self._health,
             READY_PATH: self._ready,
@@ -81,6 +86,8 @@ class Front:
         if request.path == handshake.PATH:
             self._channel(client, request)
             return None
+        if request.path == LEAVE_PATH and self._leaving.is_hook(request.headers):
+            return self._leaving.hook(client)
         if "upgrade" in request.headers:
             client.refuse(400, "protocol upgrades are not supported")
             return None
@@ -153,7 +160,6 @@ class Front:
         self, client: ClientConnection, request: Request, record: RequestRecord
     ) -> Exchange | None:
         try:
-            self._refuse_late()
             stage_map = self._tools.dispatcher.view.stage_map
             enabled = stage_map is not None and stage_map.handoff.enabled
             generation = parse(request, enabled)
@@ -170,16 +176,11 @@ class Front:
         self, client: ClientConnection, request: Request, served: ApiPath, record: RequestRecord
     ) -> Exchange | None:
         try:
-            self._refuse_late()
             check(request)
         except RequestError as error:
             self._refuse(client, record, error)
             return None
         return Ask(self._tools, client, request, served, record)
-
-    def _refuse_late(self) -> None:
-        if self.closed:
-            raise RequestError(503, UNAVAILABLE, "this instance is leaving", retry_after=1)
 
     def _refuse(self, client: ClientConnection, record: RequestRecord, error: RequestError) -> None:
         """Answer with an error before any engine has seen the request."""
@@ -201,7 +202,7 @@ class Front:
 
     def _why_not_ready(self) -> str | None:
         tools = self._tools
-        if self.draining:
+        if tools.own.leaving:
             return "the sidecar is leaving"
         if tools.dispatcher.view.stage_map is None:
             return "no stage map has been seen"

@@ -44,6 +44,9 @@ class Connections:
     def __init__(self) -> None:
         self.open: set[ClientConnection] = set()
         self.draining = False
+        """Whether clients are told to come back on other connections."""
+        self.idle_seconds = limits.KEEP_ALIVE_SECONDS
+        """How long a connection may wait for its next request."""
         self.unread_bytes = 0
         """Bodies of requests that have not arrived completely, all connections together."""
         self._quiet: asyncio.Future[None] | None = None
@@ -72,10 +75,16 @@ class Connections:
         for connection in list(self.open):
             connection.sweep(now)
 
-    def close_idle(self) -> None:
-        """Close the connections that wait for a next request."""
-        for connection in list(self.open):
-            connection.close_if_idle()
+    def drain(self, idle_seconds: float) -> None:
+        """Every answer is the last one on its connection from now on. A client that was told
+        otherwise may send one more request within `idle_seconds`."""
+        self.draining = True
+        self.idle_seconds = idle_seconds
+
+    def stay(self) -> None:
+        """Keep connections after all."""
+        self.draining = False
+        self.idle_seconds = limits.KEEP_ALIVE_SECONDS
 
 
 class ClientConnection(asyncio.Protocol):
@@ -279,12 +288,7 @@ class ClientConnection(asyncio.Protocol):
             late = now - self._started_at > limits.HEAD_SECONDS and self._body_bytes < 0
             if late or now - self._seen_at > limits.BODY_STALL_SECONDS:
                 self._refuse(408, "the request did not arrive in time; send it again")
-        elif now - self._seen_at > limits.KEEP_ALIVE_SECONDS:
-            self._transport.close()
-
-    def close_if_idle(self) -> None:
-        """Close this connection if no request is under way."""
-        if self._transport is not None and not (self._answering or self._in_request):
+        elif now - self._seen_at > self._others.idle_seconds:
             self._transport.close()
 
     # httptools -------------------------------------------------------------------------------
@@ -402,7 +406,7 @@ class ClientConnection(asyncio.Protocol):
     def _answer_ready(self) -> None:
         while self._ready and not self._answering and self._transport is not None:
             self._request = request = self._ready.popleft()
-            self._keep_alive = request.keep_alive and not self._others.draining
+            self._keep_alive = request.keep_alive
             self._answering = True
             exchange = self._handle(request)
             if self._answering:
@@ -455,6 +459,8 @@ class ClientConnection(asyncio.Protocol):
         self.error(RequestError(status, kind, message, retry_after=retry_after))
 
     def _connection_header(self) -> list[tuple[str, str]]:
+        if self._others.draining:
+            self._keep_alive = False
         return [] if self._keep_alive else [("connection", "close")]
 
     def _write(self, data: bytes) -> None:
