@@ -39,6 +39,12 @@ def _wait_replaced(service: Service, old: set[str], seconds: float) -> None:
     )
 
 
+def _hooks_failed(namespace: Kubectl) -> list[str]:
+    """What the kubelet says of hooks before stops that did not succeed."""
+    events = namespace.items("events", "--field-selector", "reason=FailedPreStopHook")
+    return [event["message"] for event in events]
+
+
 def test_a_restart_of_all_deployments_costs_no_request(
     platform: Platform, namespace: Kubectl
 ) -> None:
@@ -53,6 +59,7 @@ def test_a_restart_of_all_deployments_costs_no_request(
     print(f"restart of {len(old)} pods: {summary}")
     assert_nothing_lost(summary)
     assert summary["requestsSent"] > 50
+    assert _hooks_failed(namespace) == []
 
 
 def test_the_deletion_of_one_pod_after_the_other_costs_no_request(
@@ -68,3 +75,4 @@ def test_the_deletion_of_one_pod_after_the_other_costs_no_request(
     print(f"deletion of {INSTANCES} pods: {summary}")
     assert_nothing_lost(summary)
     assert summary["requestsSent"] > 50
+    assert _hooks_failed(namespace) == []

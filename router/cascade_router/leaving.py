@@ -98,12 +98,14 @@ class Leaving:
         return Hook(self, client, self._loop)
 
     async def freed(self) -> None:
-        """Wait until the engine has nothing to do, or until the time is over."""
-        while self._own.busy and self._loop.time() < self.end:  # noqa: ASYNC110 - few wait, seldom
+        """Wait until the engine has nothing to do, or until the time is over. One that is not well
+        will finish nothing: it is stopped because of that, perhaps."""
+        own = self._own
+        while own.busy and own.healthy and self._loop.time() < self.end:  # noqa: ASYNC110 - seldom
             await asyncio.sleep(POLL_SECONDS)
-        left = self._own.busy
-        if left:
-            _log.warning("the engine is stopped with %d sequences: the drain time is over", left)
+        if own.busy:
+            why = "the drain time is over" if own.healthy else "it is not well"
+            _log.warning("the engine is stopped with %d sequences: %s", own.busy, why)
         self._freed_at = self._loop.time()
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cascade_policy.arrival import Arrival
 from cascade_policy.names import HEADER_LEAVES, LEAVE_PATH
 from cascade_router import leaving
 from cascade_router.membership import View
@@ -229,6 +230,20 @@ async def test_the_hook_answers_when_the_time_is_over_whatever_runs(tmp_path: Pa
         task.cancel()
         await asyncio.wait([task])
         await service.settle()
+
+
+@on_uvloop
+async def test_nobody_waits_for_an_engine_that_is_not_well(tmp_path: Path) -> None:
+    async with cluster(tmp_path, [0], stage_map()) as service:
+        own = service[0].sidecar.tools.own
+        stay = own.enter(Arrival(5))
+        waiting = asyncio.create_task(hook(service[0]))
+        await until(lambda: own.leaving, "it waits for the sequence")
+        await service[0].kill_engine()
+        own.suspect()
+        assert (await waiting).status_code == 200
+        assert own.busy == 1
+        stay.leave(own._loop.time())
 
 
 @dataclass
