@@ -108,6 +108,13 @@ class RunningLoad:
             raise LoadFailed(f"load pod {self.name} ended without a summary:\n{words}")
         return found
 
+    def wait_in_flight(self, count: int) -> None:
+        """Read on until so many requests are under way at once. Raises LoadFailed."""
+        for record in self.records():
+            if record.get("inFlight", 0) >= count:
+                return
+        raise LoadFailed(f"load pod {self.name} ended with fewer than {count} requests in flight")
+
     def stop(self) -> None:
         """Ask the load to end now; it finishes what is in flight and prints its summary."""
         self.kubectl.run(

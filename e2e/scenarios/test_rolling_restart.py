@@ -4,7 +4,7 @@ import pytest
 
 from cascade_policy import names
 from e2e.harness.deadline import until
-from e2e.harness.kubectl import Kubectl
+from e2e.harness.kubectl import JsonObject, Kubectl
 from e2e.harness.platform import Platform
 from e2e.harness.service import Service
 from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_lost, traffic
@@ -12,7 +12,9 @@ from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_
 pytestmark = pytest.mark.cluster
 
 INSTANCES = 6
-RATE = 4
+RATE = 6
+IN_FLIGHT = 20
+"""Requests under way when the first pod is deleted."""
 PINNED_SHARE = 0.3
 SECONDS = 900.0
 """For all pods: each waits for its pinned requests to end, on a machine that may be busy."""
@@ -39,10 +41,13 @@ def _wait_replaced(service: Service, old: set[str], seconds: float) -> None:
     )
 
 
-def _hooks_failed(namespace: Kubectl) -> list[str]:
-    """What the kubelet says of hooks before stops that did not succeed."""
+def _check(what: str, summary: JsonObject, namespace: Kubectl) -> None:
+    """Nothing was lost, and the kubelet could call every hook."""
+    told = ("requestsSent", "requestsCompleted", "streamsWrong", "handovers", "retries", "seconds")
+    print(f"{what}: { ({name: summary[name] for name in told}) }, lost {summary['lostReasons']}")
+    assert_nothing_lost(summary)
     events = namespace.items("events", "--field-selector", "reason=FailedPreStopHook")
-    return [event["message"] for event in events]
+    assert [event["message"] for event in events] == []
 
 
 def test_a_restart_of_all_deployments_costs_no_request(
@@ -51,15 +56,13 @@ def test_a_restart_of_all_deployments_costs_no_request(
     service = _serve(namespace, "restarting")
     old = {pod.uid for pod in service.pods() if pod.bound}
     with traffic(platform, service, rate=RATE, duration=SECONDS, pinned_share=PINNED_SHARE) as load:
+        load.wait_in_flight(IN_FLIGHT)
         selector = f"{names.LABEL_SERVICE}={service.name}"
         namespace.run("rollout", "restart", "deployments", "-l", selector)
         _wait_replaced(service, old, SECONDS)
         load.stop()
         summary = load.summary()
-    print(f"restart of {len(old)} pods: {summary}")
-    assert_nothing_lost(summary)
-    assert summary["requestsSent"] > 50
-    assert _hooks_failed(namespace) == []
+    _check(f"restart of {len(old)} pods", summary, namespace)
 
 
 def test_the_deletion_of_one_pod_after_the_other_costs_no_request(
@@ -67,12 +70,10 @@ def test_the_deletion_of_one_pod_after_the_other_costs_no_request(
 ) -> None:
     service = _serve(namespace, "deleting")
     with traffic(platform, service, rate=RATE, duration=SECONDS, pinned_share=PINNED_SHARE) as load:
+        load.wait_in_flight(IN_FLIGHT)
         for pod in [pod for pod in service.pods() if pod.bound]:
             namespace.delete("pod", pod.name, "--wait=false")
             _wait_replaced(service, {pod.uid}, SECONDS / INSTANCES)
         load.stop()
         summary = load.summary()
-    print(f"deletion of {INSTANCES} pods: {summary}")
-    assert_nothing_lost(summary)
-    assert summary["requestsSent"] > 50
-    assert _hooks_failed(namespace) == []
+    _check(f"deletion of {INSTANCES} pods", summary, namespace)
