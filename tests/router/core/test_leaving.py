@@ -197,6 +197,18 @@ async def test_only_the_kubelet_can_make_a_pod_leave(tmp_path: Path) -> None:
 
 
 @on_uvloop
+async def test_the_kubelet_needs_no_key_where_clients_do(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    (keys / "client").write_text("a-key-of-some-client")
+    settings = {"api_keys_dir": keys}
+    async with cluster(tmp_path, [0], stage_map(), settings=settings) as service:
+        async with light_client() as client:
+            assert (await client.get(service[0].url + LEAVE_PATH)).status_code == 401
+        assert (await hook(service[0])).status_code == 200
+
+
+@on_uvloop
 async def test_a_pod_whose_engine_alone_was_restarted_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
