@@ -14,7 +14,8 @@ from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_
 
 pytestmark = pytest.mark.cluster
 
-RATE = 6
+RATE = 10
+REQUESTS_BETWEEN = 60
 PARTITIONS = ([512], [2048], [256, 4096], [1024]) * 2
 MOST_SECONDS = 1.0
 AROUND_SECONDS = 10.0
@@ -59,7 +60,10 @@ def test_a_relabelled_pod_gets_no_more_requests_of_its_old_stage(
     )
     service.wait_ready(instances=6)
     with PodWatch(service) as watch, traffic(platform, service, rate=RATE, duration=600) as load:
+        sent = 0
         for boundaries in PARTITIONS:
+            # So that every pod has served its stage just before.
+            sent = load.wait_for("sent", sent + REQUESTS_BETWEEN)
             service.patch(planning={**QUICK_PLANNING, "boundaries": boundaries})
             service.wait_settled(seconds=90)
         load.stop()

@@ -56,7 +56,7 @@ def test_a_restart_of_all_deployments_costs_no_request(
     service = _serve(namespace, "restarting")
     old = {pod.uid for pod in service.pods() if pod.bound}
     with traffic(platform, service, rate=RATE, duration=SECONDS, pinned_share=PINNED_SHARE) as load:
-        load.wait_in_flight(IN_FLIGHT)
+        load.wait_for("inFlight", IN_FLIGHT)
         selector = f"{names.LABEL_SERVICE}={service.name}"
         namespace.run("rollout", "restart", "deployments", "-l", selector)
         _wait_replaced(service, old, SECONDS)
@@ -70,7 +70,7 @@ def test_the_deletion_of_one_pod_after_the_other_costs_no_request(
 ) -> None:
     service = _serve(namespace, "deleting")
     with traffic(platform, service, rate=RATE, duration=SECONDS, pinned_share=PINNED_SHARE) as load:
-        load.wait_in_flight(IN_FLIGHT)
+        load.wait_for("inFlight", IN_FLIGHT)
         for pod in [pod for pod in service.pods() if pod.bound]:
             namespace.delete("pod", pod.name, "--wait=false")
             _wait_replaced(service, {pod.uid}, SECONDS / INSTANCES)
