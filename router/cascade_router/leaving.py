@@ -68,7 +68,7 @@ class Leaving:
         _log.info("leaving: %s; not ready from now on", why)
         self.since, self._freed_at = self._loop.time(), None
         self._own.leaving = True
-        self._connections.drain(self._propagation)
+        self._connections.drain(self._propagation, self.since)
         self._own.send_away()
 
     def look(self, now: float) -> None:

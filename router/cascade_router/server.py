@@ -47,6 +47,8 @@ class Connections:
         """Whether clients are told to come back on other connections."""
         self.idle_seconds = limits.KEEP_ALIVE_SECONDS
         """How long a connection may wait for its next request."""
+        self.idle_since = 0.0
+        """From when on it counts, at the earliest."""
         self.unread_bytes = 0
         """Bodies of requests that have not arrived completely, all connections together."""
         self._quiet: asyncio.Future[None] | None = None
@@ -75,10 +77,10 @@ class Connections:
         for connection in list(self.open):
             connection.sweep(now)
 
-    def drain(self, idle_seconds: float) -> None:
+    def drain(self, idle_seconds: float, now: float) -> None:
         """Every answer is the last one on its connection from now on. A client that was told
         otherwise may send one more request within `idle_seconds`."""
-        self.draining = True
+        self.draining, self.idle_since = True, now
         self.idle_seconds = idle_seconds
 
     def stay(self) -> None:
@@ -288,7 +290,7 @@ class ClientConnection(asyncio.Protocol):
             late = now - self._started_at > limits.HEAD_SECONDS and self._body_bytes < 0
             if late or now - self._seen_at > limits.BODY_STALL_SECONDS:
                 self._refuse(408, "the request did not arrive in time; send it again")
-        elif now - self._seen_at > self._others.idle_seconds:
+        elif now - max(self._seen_at, self._others.idle_since) > self._others.idle_seconds:
             self._transport.close()
 
     # httptools -------------------------------------------------------------------------------
