@@ -41,7 +41,8 @@ def _last_of_old_stage(move: Move, until: float, lines: list[JsonObject]) -> flo
     around = [
         _dispatched(line) - move.at
         for line in lines
-        if (line["instance"], str(line["stage"]), line["rescues"]) == (move.pod, move.source, 0)
+        # A line names the last instance: one that was handed over may have come from elsewhere.
+        if (line["instance"], str(line["stage"]), line["legs"]) == (move.pod, move.source, 1)
         and move.at - AROUND_SECONDS < _dispatched(line) < until
     ]
     return max(around, default=None)
