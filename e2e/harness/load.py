@@ -108,6 +108,14 @@ class RunningLoad:
             raise LoadFailed(f"load pod {self.name} ended without a summary:\n{words}")
         return found
 
+    def wait_for(self, name: str, least: int) -> int:
+        """Read on until this number of a progress record, such as `inFlight`, is at least `least`;
+        what it is then. Raises LoadFailed."""
+        for record in self.records():
+            if record["kind"] == "progress" and record[name] >= least:
+                return int(record[name])
+        raise LoadFailed(f"load pod {self.name} ended before {name} was {least}")
+
     def stop(self) -> None:
         """Ask the load to end now; it finishes what is in flight and prints its summary."""
         self.kubectl.run(

@@ -11,6 +11,17 @@ from cascade_policy import names
 from e2e.harness.service import PodFacts, Service, pod_facts
 
 
+@dataclass(frozen=True)
+class Move:
+    """That a pod got another stage label."""
+
+    pod: str
+    source: str
+    """The stage that it left."""
+    at: float
+    """Unix seconds at which it was seen; a little later than it happened."""
+
+
 @dataclass
 class Sightings:
     """What the watch has seen since it began."""
@@ -20,6 +31,7 @@ class Sightings:
     first_move: float = 0.0
     last_move: float = 0.0
     """Monotonic seconds of the first and the last move."""
+    moved: list["Move"] = field(default_factory=list)
     most_bound: int = 0
     lost: list[str] = field(default_factory=list)
     """Names of bound pods that were deleted or began to terminate."""
@@ -30,6 +42,7 @@ class Sightings:
         before = self.pods.get(pod.uid)
         if before is not None and before.bound and before.stage != pod.stage:
             self.moves += 1
+            self.moved.append(Move(pod.name, before.stage, time.time()))
             self.first_move = self.first_move or now
             self.last_move = now
         if before is not None and pod.restarts > before.restarts:
@@ -88,6 +101,12 @@ class PodWatch:
     def moves(self) -> int:
         with self._changed:
             return self._sightings.moves
+
+    @property
+    def moved(self) -> list[Move]:
+        """All moves, in their order."""
+        with self._changed:
+            return list(self._sightings.moved)
 
     @property
     def move_seconds(self) -> float:

@@ -28,6 +28,8 @@ class Options:
     seed: int = 1
     exclude_first: float = 0.0
     warmup: int = 0
+    pinned_share: float = 0.0
+    """Part of the requests that only the engine that began them can finish."""
     drain_timeout: float = 120.0
     silence_timeout: float = 120.0
     tries: int = 8
@@ -49,6 +51,8 @@ def read_options(arguments: Sequence[str]) -> tuple[Options, str]:
         if not (value >= 0 and math.isfinite(value)):
             option = name.replace("_", "-")
             raise InvalidOption(f"--{option} must be a number that is not negative")
+    if not 0 <= options.pinned_share <= 1:
+        raise InvalidOption("--pinned-share must be from 0 to 1")
     if options.tries < 1:
         raise InvalidOption("--tries must be at least 1")
     if options.exclude_first >= options.duration:
@@ -83,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--silence-timeout", type=float, default=120.0, help="a quieter answer is lost (seconds)"
+    )
+    parser.add_argument(
+        "--pinned-share", type=float, default=0.0, help="part of the requests with a stop string"
     )
     parser.add_argument("--tries", type=int, default=8, help="per request, on 429 and 503")
     parser.add_argument("--output", choices=("ndjson", "text"), default="ndjson")

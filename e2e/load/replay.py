@@ -134,7 +134,12 @@ class _Replay:
         for place in range(self._options.warmup):
             row = TraceRequest(0.0, WARMUP_TOKENS * 4, WARMUP_TOKENS)
             arrival = Arrival(0.0, WARMUP_INDEX + place, row)
-            request = make_request(arrival, model=self._model, seed=self._options.seed)
+            request = make_request(
+                arrival,
+                model=self._model,
+                seed=self._options.seed,
+                pinned_share=self._options.pinned_share,
+            )
             try:
                 await self._ask(request, AnswerCheck(request), Report())
             except AnswerLost as error:
@@ -147,7 +152,12 @@ class _Replay:
                 self._report.skipped += 1
                 continue
             # Made before its time, so that making it delays nothing.
-            request = make_request(arrival, model=self._model, seed=self._options.seed)
+            request = make_request(
+                arrival,
+                model=self._model,
+                seed=self._options.seed,
+                pinned_share=self._options.pinned_share,
+            )
             await _wait(stop, self._start + arrival.at - self._loop.time())
             if stop.is_set():
                 return

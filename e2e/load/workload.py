@@ -16,6 +16,8 @@ from e2e.load.schedule import Arrival
 UNSTREAMED_SHARE: Final = 0.05
 WITH_IDS_SHARE: Final = 0.25
 WITH_USAGE_SHARE: Final = 0.5
+NEVER: Final = "~~~"
+"""Engines stop at it, and make no such text."""
 
 
 class Kind(StrEnum):
@@ -46,11 +48,13 @@ class LoadRequest:
     expected: Output
 
 
-def make_request(arrival: Arrival, *, model: str, seed: int) -> LoadRequest:
+def make_request(
+    arrival: Arrival, *, model: str, seed: int, pinned_share: float = 0.0
+) -> LoadRequest:
     """The request of one arrival; the same for the same seed.
 
     max_tokens is the trace's output length and the end of text is ignored, so that the answer is
-    as long as the recorded one.
+    as long as the recorded one. `pinned_share` of them have a stop string, which never comes.
     """
     random = Random(f"{seed}/{arrival.index}")
     row = arrival.request
@@ -70,6 +74,8 @@ def make_request(arrival: Arrival, *, model: str, seed: int) -> LoadRequest:
         fields["return_token_ids"] = True
     if with_usage and stream:
         fields["stream_options"] = {"include_usage": True}
+    if random.random() < pinned_share:
+        fields["stop"] = [NEVER]
     prompt = words
     if kind is Kind.CHAT:
         message = {"role": "user", "content": detokenise(words[: len(words) - _CHAT_OVERHEAD])}

@@ -25,14 +25,27 @@ def apply_service(kubectl: Kubectl, name: str, **spec: Any) -> Service:
 
 
 def traffic(
-    platform: Platform, service: Service, *, rate: float, duration: float, offset: float = 0.0
+    platform: Platform,
+    service: Service,
+    *,
+    rate: float,
+    duration: float,
+    offset: float = 0.0,
+    pinned_share: float = 0.0,
 ) -> AbstractContextManager[RunningLoad]:
     """The Azure conversation trace at the front Service, from a pod in the cluster."""
+    extra = ("--pinned-share", str(pinned_share)) if pinned_share else ()
     return running_load(
         service.kubectl,
         f"load-{service.name}",
         platform.images.engine_simulator,
-        LoadOptions(url=service.url, requests_per_second=rate, duration=duration, offset=offset),
+        LoadOptions(
+            url=service.url,
+            requests_per_second=rate,
+            duration=duration,
+            offset=offset,
+            extra=extra,
+        ),
     )
 
 

@@ -19,8 +19,11 @@ Manifest = dict[str, Any]
 _USER: Final = 65532
 _ENGINE_URL: Final = f"http://127.0.0.1:{names.PORT_ENGINE}"
 _TOKEN_MOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
-_GRACE_SECONDS: Final = 600
-"""For the streams that a pod's router relays for other engines; an idle pod ends at once."""
+_GRACE_SECONDS: Final = 630
+"""For what a pod that is deleted still has to do; an idle one ends at once."""
+_STOP_SECONDS: Final = 30
+"""Of the grace period, what engine and router may take to stop when the drain is over; at most a
+quarter of it."""
 _CONTAINER_SECURITY: Final[Manifest] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -83,14 +86,40 @@ def digest(manifest: Mapping[str, Any]) -> str:
 def _shared_template(spec: ServiceSpec, images: Images) -> Manifest:
     """Ours, the user's over it, and over that what the system cannot do without."""
     merged = merge(_own_template(spec, images), spec.engine.template)
+    drain = {"name": names.ENV_DRAIN_SECONDS, "value": str(_drain_seconds(merged["spec"]))}
     indispensable = {
         "metadata": {"labels": base_labels(spec)},
         "spec": {
             "schedulingGates": [{"name": names.GATE_PLACEMENT}],
             "serviceAccountName": names.sidecar_account_name(spec.name),
+            "initContainers": [{"name": names.CONTAINER_ROUTER, "env": [drain]}],
+            "containers": [{"name": names.CONTAINER_ENGINE, "lifecycle": _lifecycle(spec)}],
         },
     }
     return merge(merged, indispensable)
+
+
+def _drain_seconds(pod: Mapping[str, Any]) -> int:
+    """How long what runs may take to end: the pod's grace period, less what stopping takes."""
+    grace = pod.get("terminationGracePeriodSeconds")
+    # Whatever else the user wrote there is refused by the API server.
+    seconds = grace if isinstance(grace, int) and grace >= 0 else _GRACE_SECONDS
+    return seconds - min(_STOP_SECONDS, (seconds + 3) // 4)
+
+
+def _lifecycle(spec: ServiceSpec) -> Manifest:
+    """Before the kubelet stops an engine, it asks the router, and waits until the engine is free.
+
+    Otherwise it would stop the engine first: it tells a native sidecar last. The router's port is
+    open to clients, who do not know the uid of the service.
+    """
+    ask = {
+        "path": names.LEAVE_PATH,
+        "port": names.PORT_ROUTER,
+        "scheme": "HTTP",
+        "httpHeaders": [{"name": names.HEADER_LEAVES, "value": spec.uid}],
+    }
+    return {"preStop": {"httpGet": ask}}
 
 
 def _own_template(spec: ServiceSpec, images: Images) -> Manifest:

@@ -252,6 +252,10 @@ class InstanceBook:
                 over -= stay.blocks(block)
         return chosen
 
+    def stays(self) -> list["Stay"]:
+        """Who is here, in the order of their arrival."""
+        return list(self._stays)
+
     def state(self, now: float) -> BookState:
         """What the book holds."""
         load = self._ledger.load(now)
@@ -399,14 +403,20 @@ class Stay:
         self.booking = booking
         self.asked_to_leave = False
         """Whether its front was asked to take it away."""
-        self.leave_please: Callable[[], None] | None = None
-        """Asks it; set by whoever relays its answer, where that is possible."""
+        self.leave_please: Callable[[bool], None] | None = None
+        """Asks it; set by whoever relays its answer, where that is possible. The argument tells
+        whether the instance leaves, rather than runs out of memory."""
 
     @property
     def may_be_asked(self) -> bool:
         """Whether its front can take it away, and was not asked to yet."""
-        asked = self.asked_to_leave or self.leave_please is None
-        return self._arrival.movable and not asked and self.booking.grown > 0
+        return self.can_go and not self.asked_to_leave
+
+    @property
+    def can_go(self) -> bool:
+        """Whether its front can take it away."""
+        called = self.leave_please is not None
+        return self._arrival.movable and called and self.booking.grown > 0
 
     def blocks(self, block_tokens: int) -> int:
         """KV blocks that become free when it leaves; what it shares does not."""

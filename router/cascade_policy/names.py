@@ -48,6 +48,11 @@ HEADER_INSTANCE: Final = "x-cascade-instance"
 HEADER_HANDOVERS: Final = "x-cascade-handovers"
 HEADER_PINNED: Final = "x-cascade-pinned"
 
+# What the kubelet asks the router before it stops an engine, and the header that tells it apart
+# from everybody else; its value is the uid of the service.
+LEAVE_PATH: Final = "/_cascade/wait-drained"
+HEADER_LEAVES: Final = "x-cascade-pod-leaves"
+
 # Environment of the router container.
 ENV_NAMESPACE: Final = "CASCADE_NAMESPACE"
 ENV_SERVICE: Final = "CASCADE_SERVICE"
@@ -62,6 +67,7 @@ ENV_API_KEYS_DIR: Final = "CASCADE_API_KEYS_DIR"
 ENV_ACCESS_LOG: Final = "CASCADE_ACCESS_LOG"
 ENV_OTLP_ENDPOINT: Final = "CASCADE_OTLP_ENDPOINT"
 ENV_TRACE_RATIO: Final = "CASCADE_TRACE_RATIO"
+ENV_DRAIN_SECONDS: Final = "CASCADE_DRAIN_SECONDS"
 ENV_MAX_WAITING: Final = "CASCADE_MAX_WAITING"
 ENV_MAX_WAIT_SECONDS: Final = "CASCADE_MAX_WAIT_SECONDS"
 ENV_MAX_BODY_BYTES: Final = "CASCADE_MAX_BODY_BYTES"

@@ -93,7 +93,7 @@ class Ask:
         answered at all."""
         reply = None
         why = "no instance is ready"
-        if self._tools.own.healthy:
+        if self._tools.own.available:
             try:
                 reply = await self._ask_own()
             except Unreachable as error:

@@ -67,7 +67,7 @@ class Call:
         if self._sink is not None:
             self._sink.body(data)
 
-    def leave_please(self) -> None:
+    def leave_please(self, going: bool) -> None:
         """An engine asks for nothing; its router does, through the book."""
 
     def end(self) -> None:

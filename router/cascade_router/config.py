@@ -10,7 +10,6 @@ from cascade_policy import names
 from cascade_router import limits
 
 ENV_LOG_LEVEL: Final = "CASCADE_LOG_LEVEL"
-ENV_DRAIN_SECONDS: Final = "CASCADE_DRAIN_SECONDS"
 ENV_KUBECONFIG: Final = "KUBECONFIG"
 ENV_MAX_PREFIX_TOKENS: Final = "CASCADE_MAX_PREFIX_TOKENS"
 ENV_VIEW_FILE: Final = "CASCADE_VIEW_FILE"
@@ -45,7 +44,8 @@ class Config:
     listen_port: int
     log_level: str = "INFO"
     drain_seconds: float = DEFAULT_DRAIN_SECONDS
-    """Longest time between SIGTERM and exit; the pod's grace period should be longer."""
+    """Longest time from when the pod is to go until what still runs is cut off; the pod's grace
+    period must be longer."""
     kubeconfig: str | None = None
     """Path of a kubeconfig; without it, the pod's own service account is used."""
     max_prefix_tokens: int | None = None
@@ -94,7 +94,7 @@ class Config:
             listen_host=listen_host,
             listen_port=listen_port,
             log_level=_log_level(env),
-            drain_seconds=_seconds(env, ENV_DRAIN_SECONDS, DEFAULT_DRAIN_SECONDS),
+            drain_seconds=_seconds(env, names.ENV_DRAIN_SECONDS, DEFAULT_DRAIN_SECONDS),
             kubeconfig=env.get(ENV_KUBECONFIG) or None,
             max_prefix_tokens=_whole(env, ENV_MAX_PREFIX_TOKENS, None),
             view_file=Path(env[ENV_VIEW_FILE]) if env.get(ENV_VIEW_FILE) else None,

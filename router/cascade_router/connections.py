@@ -20,9 +20,6 @@ class Connection(Protocol):
     def sweep(self, now: float) -> None:
         """Close it if it has been idle or stalled for too long."""
 
-    def close_if_idle(self) -> None:
-        """Close it if no request is under way."""
-
     def hang_up(self) -> None:
         """Break it."""
 
@@ -33,6 +30,11 @@ class Connections:
     def __init__(self, max_body_bytes: int = limits.MAX_BODY_BYTES) -> None:
         self.open: set[Connection] = set()
         self.draining = False
+        """Whether clients are told to come back on other connections."""
+        self.idle_seconds = limits.KEEP_ALIVE_SECONDS
+        """How long a connection may wait for its next request."""
+        self.idle_since = 0.0
+        """From when on it counts, at the earliest."""
         self.max_body_bytes = max_body_bytes
         """Of one request."""
         self.unread_bytes = 0
@@ -68,7 +70,13 @@ class Connections:
         for connection in list(self.open):
             connection.sweep(now)
 
-    def close_idle(self) -> None:
-        """Close the connections that wait for a next request."""
-        for connection in list(self.open):
-            connection.close_if_idle()
+    def drain(self, idle_seconds: float, now: float) -> None:
+        """Every answer is the last one on its connection from now on. A client that was told
+        otherwise may send one more request within `idle_seconds`."""
+        self.draining, self.idle_since = True, now
+        self.idle_seconds = idle_seconds
+
+    def stay(self) -> None:
+        """Keep connections after all."""
+        self.draining = False
+        self.idle_seconds = limits.KEEP_ALIVE_SECONDS

@@ -79,7 +79,12 @@ class Dispatcher:
         self._random = random
 
     def use(self, view: View) -> None:
-        """Work with a new view; what is known of instances that left is forgotten."""
+        """Work with a new view; what is known of instances that left is forgotten. One that is
+        there anew has become ready since, so whatever failed before is no reason to avoid it."""
+        before = {member.address for member in self.view.members}
+        for member in view.members:
+            if member.address not in before:
+                self._bans.succeeded(member.address)
         self.view = view
         self.offers.keep(view.members)
 
@@ -216,11 +221,11 @@ class Dispatcher:
         )
 
     def _members(self) -> list[Member]:
-        """All instances, this pod's only while its engine is well."""
+        """All instances, this pod's only while its engine is well and the pod stays."""
         return [
             member
             for member in self.view.members
-            if self._own.healthy or not self._peers.is_own(member)
+            if self._own.available or not self._peers.is_own(member)
         ]
 
     def _stage_map(self) -> StageMap:

@@ -34,6 +34,7 @@ class Endpoint:
 
     member: Member
     serving: bool
+    terminating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,11 @@ class EndpointBook:
         held = self._held.get(address)
         return held.member.stage if held is not None and now < _until(held) else None
 
+    def is_terminating(self, address: str) -> bool:
+        """Whether the pod of an address is being deleted, as far as a slice tells."""
+        found = self._newest().get(address)
+        return found is not None and found.terminating
+
     def expiry(self) -> float | None:
         """When the next address stops counting as being moved; None when none is."""
         return min((_until(held) for held in self._held.values()), default=None)
@@ -157,12 +163,11 @@ def read_slice(item: Mapping[str, Any], address_type: str) -> tuple[Endpoint, ..
             address = join_address(host, port)
             name = (entry.get("targetRef") or {}).get("name") or address
             member = Member(name, address, int(stage))
-            endpoints[address] = Endpoint(member, _serving(entry.get("conditions") or {}))
+            conditions = entry.get("conditions") or {}
+            terminating = conditions.get("terminating") is True
+            ready = conditions.get("ready") is not False
+            endpoints[address] = Endpoint(member, ready and not terminating, terminating)
     return tuple(endpoints.values())
-
-
-def _serving(conditions: Mapping[str, Any]) -> bool:
-    return conditions.get("ready") is not False and conditions.get("terminating") is not True
 
 
 def _port(ports: Iterable[Mapping[str, Any]]) -> int:

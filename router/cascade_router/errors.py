@@ -56,6 +56,11 @@ class RequestError(Exception):
         return [*retry, *self._extra]
 
 
+def leaving_error() -> RequestError:
+    """What whoever still sends a sequence to an instance that leaves is told."""
+    return RequestError(503, UNAVAILABLE, "this instance is leaving", retry_after=1)
+
+
 def error_body(status: int, kind: str, message: str, dialect: Dialect = Dialect.OPENAI) -> bytes:
     """`{"error": {"message", "type", "param", "code"}}`, the shape that OpenAI clients parse, or
     `{"type": "error", "error": {"type", "message"}}` for those of the Messages API."""

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from cascade_policy.names import HEADER_HOP
+from cascade_policy.names import HEADER_HOP, LEAVE_PATH
 from cascade_router import client_side
 from cascade_router.account import RequestAccount
 from cascade_router.api import (
@@ -31,6 +31,7 @@ from cascade_router.errors import (
 from cascade_router.exposition import CONTENT_TYPE
 from cascade_router.gate import Gate
 from cascade_router.http1 import Request
+from cascade_router.leaving import Leaving
 from cascade_router.metrics import Outcome
 from cascade_router.passed import request_id
 from cascade_router.record import RequestRecord
@@ -52,16 +53,16 @@ _log = logging.getLogger(__name__)
 
 
 class Front:
-    """Answers requests. `draining` closes the door: nothing new is begun."""
+    """Answers requests, as long as the process lives: one that leaves asks other instances."""
 
-    def __init__(self, tools: Tools, door: Door, gate: Gate, state: StatePage) -> None:
+    def __init__(
+        self, tools: Tools, door: Door, gate: Gate, state: StatePage, leaving: Leaving
+    ) -> None:
         self._tools = tools
         self._state_page = state
         self._door = door
         self._gate = gate
-        self.draining = False
-        self.closed = False
-        """Set some time after `draining`, when nobody should send requests here any more."""
+        self._leaving = leaving
         self._own: dict[str, Callable[[ClientConnection], None]] = {
             HEALTH_PATH: self._health,
             READY_PATH: self._ready,
@@ -78,6 +79,8 @@ class Front:
         """Why a request is not let in, whatever its body says; None lets it in."""
         if head.path == handshake.PATH:
             return self._channel_refusal(head)
+        if self._is_hook(head):
+            return None
         served = PATHS.get(head.path)
         signed = self._signed(head)
         turned_away = self._gate.refusal(head.path, head.headers)
@@ -104,6 +107,8 @@ class Front:
         if request.path == handshake.PATH:
             client.switch(*self._door.accept(request.headers[HEADER_HOP]))
             return None
+        if request.path == LEAVE_PATH:
+            return self._leaving.hook(client)
         served = PATHS[request.path]
         if served.serving is Serving.ROUTER:
             self._own[request.path](client)
@@ -126,6 +131,14 @@ class Front:
             return RequestError(400, INVALID_REQUEST, "this path is for channels")
         return None
 
+    def _is_hook(self, head: Head) -> bool:
+        """Whether the kubelet asks when it may stop the engine."""
+        return (
+            head.path == LEAVE_PATH
+            and (head.method, head.length) == ("GET", 0)
+            and self._leaving.is_hook(head.headers)
+        )
+
     def _signed(self, head: Head) -> bool:
         """Whether a request for the state was made by who holds the sidecars' key."""
         hop = head.headers.get(HEADER_HOP, "")
@@ -145,7 +158,6 @@ class Front:
         self, client: ClientConnection, request: Request, record: RequestRecord
     ) -> Exchange | None:
         try:
-            self._refuse_late()
             stage_map = self._tools.dispatcher.view.stage_map
             enabled = stage_map is not None and stage_map.handoff.enabled
             generation = parse(request, enabled)
@@ -162,16 +174,11 @@ class Front:
         self, client: ClientConnection, request: Request, served: ApiPath, record: RequestRecord
     ) -> Exchange | None:
         try:
-            self._refuse_late()
             check(request)
         except RequestError as error:
             self._refuse(client, record, error)
             return None
         return Ask(self._tools, client, request, served, record)
-
-    def _refuse_late(self) -> None:
-        if self.closed:
-            raise RequestError(503, UNAVAILABLE, "this instance is leaving", retry_after=1)
 
     def _refuse(self, client: ClientConnection, record: RequestRecord, error: RequestError) -> None:
         """Answer with an error before any engine has seen the request."""
@@ -193,7 +200,7 @@ class Front:
 
     def _why_not_ready(self) -> str | None:
         tools = self._tools
-        if self.draining:
+        if tools.own.leaving:
             return "the sidecar is leaving"
         if tools.dispatcher.view.stage_map is None:
             return "no stage map has been seen"

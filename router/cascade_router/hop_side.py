@@ -10,7 +10,7 @@ from typing import Final
 
 from cascade_policy.arrival import Arrival, Purpose
 from cascade_policy.instance_book import Stay
-from cascade_router import limits, sse
+from cascade_router import sse
 from cascade_router.announce import (
     InvalidAnnouncement,
     read_arrival,
@@ -21,7 +21,7 @@ from cascade_router.api import PEER_METHODS
 from cascade_router.calls import Call
 from cascade_router.channel.frames import InvalidFrame
 from cascade_router.channel.target_end import TargetChannel
-from cascade_router.errors import NOT_FOUND, UNAVAILABLE, UPSTREAM, RequestError
+from cascade_router.errors import NOT_FOUND, UPSTREAM, RequestError, leaving_error
 from cascade_router.http1 import JSON, request_bytes
 from cascade_router.line import Unreachable
 from cascade_router.outbound import Outbound
@@ -43,11 +43,10 @@ class HopSide:
         self._own = own
         self._pool = pool
         self._loop = loop
-        self.draining = False
 
     def bid(self, question: bytes) -> bytes:
         """An offer; empty when this instance takes no new sequences."""
-        if self.draining or not self._own.healthy:
+        if not self._own.available:
             return b""
         try:
             asked = read_question(question)
@@ -68,10 +67,8 @@ class HopSide:
             unknown = RequestError(404, NOT_FOUND, f"{path} is not served to peers")
             channel.answer(number, unknown.status, {"content-type": JSON}, unknown.body())
             return None
-        if self.draining and arrival.purpose is not Purpose.CONTROL:
-            leaving = RequestError(
-                503, UNAVAILABLE, "this instance is leaving", retry_after=limits.RETRY_AFTER_SECONDS
-            )
+        if self._own.leaving and arrival.purpose is not Purpose.CONTROL:
+            leaving = leaving_error()
             headers = {"content-type": JSON, **dict(leaving.headers())}
             channel.answer(number, leaving.status, headers, leaving.body())
             return None
@@ -157,9 +154,9 @@ class HopRelay:
                 self._seen_token = True
                 booking.first_token(self._side.now)
 
-    def leave_please(self) -> None:
-        """Memory runs out: let the front take the sequence away."""
-        self._channel.leave_please(self._number)
+    def leave_please(self, going: bool) -> None:
+        """Let the front take the sequence away."""
+        self._channel.leave_please(self._number, going)
 
     def end(self) -> None:
         if self._stay is not None:

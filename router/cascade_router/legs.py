@@ -68,7 +68,11 @@ class Warmed:
 
 @dataclass(frozen=True, slots=True)
 class AskedToLeave:
-    """The instance runs out of memory; the leg goes on until the sequence has left."""
+    """The instance runs out of memory, or leaves; the leg goes on until the sequence has left."""
+
+    going: bool
+    """Whether the instance leaves: then it has time, and the sequence may stay for want of another
+    place."""
 
 
 Report = Ended | Cut | Due | Joinable | Lost | Refused | Warmed | AskedToLeave
@@ -268,8 +272,8 @@ class Leg:
             self._booking.grown = answer.tokens - self._started_with
         self._tail = data
 
-    def leave_please(self) -> None:
-        self.tell(AskedToLeave())
+    def leave_please(self, going: bool) -> None:
+        self.tell(AskedToLeave(going))
 
     def end(self) -> None:
         answer = self._answer

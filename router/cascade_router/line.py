@@ -20,8 +20,9 @@ class Sink(Protocol):
     def body(self, data: bytes) -> None:
         """A piece of the body, without any framing; never empty."""
 
-    def leave_please(self) -> None:
-        """The instance asks for the sequence to be taken away; its answer goes on until then."""
+    def leave_please(self, going: bool) -> None:
+        """The instance asks for the sequence to be taken away; its answer goes on until then.
+        `going`: because it leaves itself, not because its memory runs out."""
 
     def end(self) -> None:
         """The answer is complete."""

@@ -33,6 +33,8 @@ class View:
     members: tuple[Member, ...]
     own_stage: int | None
     """Stage of this sidecar's own pod, ready or not; None while no slice lists it."""
+    leaving: bool = False
+    """Whether the own pod is being deleted."""
 
 
 class Membership:
@@ -107,6 +109,7 @@ class Membership:
             self._stage_map,
             self._endpoints.members(now),
             self._endpoints.stage_of(self._config.address, now),
+            self._endpoints.is_terminating(self._config.address),
         )
         if self._timer is not None:
             self._timer.cancel()

@@ -86,11 +86,12 @@ class Offers:
 
     def greet(self, members: Iterable[Member]) -> None:
         """Ask those of which nothing is known, so that channels and offers are there when the
-        first request comes."""
+        first request comes. One that cannot answer yet is not banned for it: nobody needed it, and
+        pods that start together greet each other before all of them listen."""
         question = write_question(Question())
         for member in members:
             if not (self._peers.is_own(member) or member.address in self._known):
-                _Round(self, [member], question, {}, self._loop)
+                _Round(self, [member], question, {}, self._loop, bans=False)
 
     def sent(self, member: Member, length: int, stage_map: StageMap) -> None:
         """Count what was just sent to `member`, until it answers with an offer of its own."""
@@ -122,12 +123,13 @@ class Offers:
         self._known[address] = (offer.unasked(), self._loop.time())
         self._unanswered.pop(address, None)
 
-    def unheard(self, address: str) -> None:
+    def unheard(self, address: str, *, ban: bool) -> None:
         """An instance could not be asked, or takes no new sequences."""
         self._metrics.asked(OfferOutcome.NONE)
         self._known.pop(address, None)
         self._unanswered.pop(address, None)
-        self._bans.failed(address, self._loop.time())
+        if ban:
+            self._bans.failed(address, self._loop.time())
 
     def sweep(self, now: float) -> None:
         """Forget instances that do not answer. That is no reason for a ban, since the delay may be
@@ -175,8 +177,12 @@ class _Round:
         question: bytes,
         fresh: dict[str, Offer],
         loop: asyncio.AbstractEventLoop,
+        *,
+        bans: bool = True,
     ) -> None:
         self._offers = offers
+        self._bans = bans
+        """Whether those that do not answer are left alone for a while."""
         self._fresh = fresh
         self._loop = loop
         self._open = {member.address for member in members}
@@ -199,10 +205,10 @@ class _Round:
                 offer = self._fresh[address] = read_offer(data)
                 self._offers.heard(address, offer)
             else:
-                self._offers.unheard(address)
+                self._offers.unheard(address, ban=self._bans)
         except InvalidAnnouncement as error:
             _log.warning("%s sent %s", address, error)
-            self._offers.unheard(address)
+            self._offers.unheard(address, ban=self._bans)
         self._look()
 
     async def wait(self, seconds: float) -> None:

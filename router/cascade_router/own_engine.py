@@ -51,6 +51,8 @@ class OwnEngine:
     ) -> None:
         self.address = address
         self.healthy = False
+        self.leaving = False
+        """Whether this pod leaves: the engine gets nothing new."""
         self._pool = pool
         self._metrics = metrics
         self._loop = loop
@@ -59,6 +61,23 @@ class OwnEngine:
         # Until a stage map tells the real terms, any will do: the book only needs some to exist.
         terms = Terms(profile("h100-8b"), Handoff(), 100.0)
         self._book = InstanceBook(terms, loop.time(), max_prefix_tokens)
+
+    @property
+    def available(self) -> bool:
+        """Whether new sequences may be sent to it."""
+        return self.healthy and not self.leaving
+
+    @property
+    def busy(self) -> int:
+        """Sequences that it has to do."""
+        return len(self._book.stays())
+
+    def send_away(self) -> None:
+        """Ask every sequence that can go on elsewhere to do so, one that stayed at the last time
+        as well."""
+        for stay in self._book.stays():
+            if stay.can_go and stay.leave_please is not None:
+                stay.leave_please(True)
 
     def use(self, stage_map: StageMap) -> None:
         """Judge by the terms of a new stage map."""
@@ -124,7 +143,7 @@ class OwnEngine:
             for stay in self._book.crowding(self._loop.time(), LOOK_SECONDS):
                 if stay.leave_please is not None:
                     self._metrics.evicted()
-                    stay.leave_please()
+                    stay.leave_please(False)
 
     async def ask(self, request: Outbound, seconds: float) -> Reply:
         """A control call to the engine. Raises Unreachable."""

@@ -37,7 +37,7 @@ class _Collector:
             return
         self._parts.append(data)
 
-    def leave_please(self) -> None:
+    def leave_please(self, going: bool) -> None:
         """A control call takes no memory."""
 
     def end(self) -> None:

@@ -125,6 +125,7 @@ class ClientConnection(asyncio.Protocol):
         self, status: int, body: bytes, headers: Iterable[tuple[str, str]] = (), kind: str = JSON
     ) -> None:
         """A whole answer in one write."""
+        self._tell_whether_last()
         self._writer.whole(status, body, (("content-type", kind), *headers))
         self._finish()
 
@@ -136,6 +137,7 @@ class ClientConnection(asyncio.Protocol):
         self, status: int, headers: Iterable[tuple[str, str]], length: int | None = None
     ) -> None:
         """The head of an answer whose body follows; `length` in bytes where it is known."""
+        self._tell_whether_last()
         self._writer.begin(status, headers, length)
 
     def end(self, data: bytes = b"") -> None:
@@ -234,12 +236,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._in_head:
             if now - self._started_at > limits.HEAD_SECONDS:
                 self._refuse(_too_slow())
-        elif quiet > limits.KEEP_ALIVE_SECONDS:
-            self._close()
-
-    def close_if_idle(self) -> None:
-        """Close this connection if no request is under way."""
-        if not (self._ended or self._answering or self._in_head or self._head is not None):
+        elif now - max(self._seen_at, self._others.idle_since) > self._others.idle_seconds:
             self._close()
 
     # Reading ---------------------------------------------------------------------------------
@@ -282,6 +279,11 @@ class ClientConnection(asyncio.Protocol):
         self._answer(head, body)
         return True
 
+    def _tell_whether_last(self) -> None:
+        """The head of an answer is what a client learns it by that its connection will close."""
+        if self._others.draining:
+            self._writer.keep_alive = False
+
     def _hand_over(self) -> None:
         successor, self._successor = self._successor, None
         rest = self._reader.take_rest()
@@ -301,7 +303,7 @@ class ClientConnection(asyncio.Protocol):
         return refusal
 
     def _answer(self, head: Head, body: bytes) -> None:
-        self._writer.keep_alive = head.keep_alive and not self._others.draining
+        self._writer.keep_alive = head.keep_alive
         self._answering = True
         request = Request(head.method, head.path, head.headers, body)
         try:
@@ -318,7 +320,7 @@ class ClientConnection(asyncio.Protocol):
         """Answer a request that is not let in. A body that it may have is never read, whether it is
         here or not."""
         self._unread = head.length != 0
-        self._writer.keep_alive = head.keep_alive and not (self._unread or self._others.draining)
+        self._writer.keep_alive = head.keep_alive and not self._unread
         self._answering = True
         try:
             self._service.refuse(self, head, error)

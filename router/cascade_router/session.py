@@ -20,7 +20,7 @@ from cascade_router.account import RequestAccount
 from cascade_router.announce import InvalidAnnouncement, read_offer
 from cascade_router.answers import WholeAnswer, new_answer
 from cascade_router.dispatch import Placement
-from cascade_router.errors import UPSTREAM, RequestError
+from cascade_router.errors import UPSTREAM, RequestError, leaving_error
 from cascade_router.handover import Growth, Target, first_review
 from cascade_router.hop_side import HEADER_REFUSED, REFUSED
 from cascade_router.legs import (
@@ -133,6 +133,8 @@ class Session:
         if arrival.purpose is Purpose.FIRST:
             self.record.cached_tokens = placement.cached
         if tools.peers.is_own(placement.member):
+            if tools.own.leaving:
+                return Refused(503, {}, leaving_error().body())
             refused = tools.own.refusal(arrival)
             if refused is not None:
                 return Refused(REFUSED, {HEADER_REFUSED: refused.value}, b"")
@@ -165,8 +167,8 @@ class Session:
             match report:
                 case Due():
                     await self._review(leg)
-                case AskedToLeave():
-                    await self._evacuate(leg)
+                case AskedToLeave(going):
+                    await self._evacuate(leg, going)
                 case Warmed():
                     self._after_warm_up(leg, report)
                 case Joinable():
@@ -195,15 +197,16 @@ class Session:
                 return
         self._review_later(leg)
 
-    async def _evacuate(self, leg: Leg) -> None:
+    async def _evacuate(self, leg: Leg, going: bool) -> None:
         """The instance has no memory for the sequence any more: it goes where there is some, or
-        waits for it. One that is on its way already, or cannot go, stays as it is."""
+        waits for it. One that leaves (`going`) keeps it until another place is found; it asks
+        again. One that is on its way already, or cannot go, stays as it is."""
         answer = self._answer
         if not isinstance(answer, ResumableStream) or not self._movable or self._move is not None:
             return
         length = self._length()
         refuge = await self._placing.refuge(leg.placement, length, answer.tokens)
-        if self._movable:
+        if self._movable and not (going and refuge is None):
             target = None if refuge is None else Target(refuge, Offer())
             self._move = Move(
                 self._tools, self._placing, answer, self._request, target, self.record

@@ -21,6 +21,7 @@ from cascade_router.gate import Gate
 from cascade_router.handover import Mover
 from cascade_router.hop import KeyFile
 from cascade_router.hop_side import HopSide
+from cascade_router.leaving import POLL_SECONDS, Leaving
 from cascade_router.measure import LengthGauge
 from cascade_router.membership import View
 from cascade_router.metrics import Metrics
@@ -85,12 +86,21 @@ class Sidecar:
         self.hop_side = HopSide(own, self._pool, loop)
         self.channels = TargetChannels()
         self.connections = Connections(config.max_body_bytes)
+        self.leaving = Leaving(
+            own,
+            self.connections,
+            loop,
+            config.service_uid,
+            config.drain_seconds,
+            self._timing.propagation,
+        )
         gate = Gate(ApiKeys(config.api_keys_dir), loop, guards_metrics=config.metrics_auth)
         self.front = Front(
             self.tools,
             Door(keys, self.hop_side, self.channels, config.address, loop),
             gate,
             StatePage(config, self.tools, gate, self.connections, self.channels),
+            self.leaving,
         )
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -98,6 +108,8 @@ class Sidecar:
     def use(self, view: View) -> None:
         """Work with a new view of the service."""
         tools = self.tools
+        if view.leaving:
+            self.leaving.begin("the pod is being deleted", final=True)
         tools.dispatcher.use(view)
         if view.stage_map is not None:
             tools.own.use(view.stage_map)
@@ -127,12 +139,11 @@ class Sidecar:
         return self.connections.busy() + self.channels.busy()
 
     async def drain(self) -> None:
-        """Leave: tell everybody, let what runs end, at most for the configured grace."""
-        end = self.tools.loop.time() + self._config.drain_seconds
-        self._stop_being_ready()
-        await asyncio.sleep(min(self._timing.propagation, self._config.drain_seconds))
+        """Leave: tell everybody, let what runs end, at most for the configured time."""
+        self.leaving.begin("the process was told to stop", final=True)
+        await asyncio.sleep(max(0.0, self.leaving.known_at - self.tools.loop.time()))
         self._stop_listening()
-        await self._wait_for_streams(end)
+        await self._wait_for_streams(self.leaving.end)
 
     async def stop(self) -> None:
         """Break off what is left."""
@@ -161,24 +172,19 @@ class Sidecar:
             await asyncio.to_thread(self._access_log.close)
         await self.tools.tracing.close()
 
-    def _stop_being_ready(self) -> None:
-        _log.info("leaving: not ready from now on")
-        self.front.draining = True
-        self.hop_side.draining = True
-        self.connections.draining = True
-
     def _stop_listening(self) -> None:
-        self.front.closed = True
         if self._server is not None:
             self._server.close()
-        self.connections.close_idle()
 
     async def _wait_for_streams(self, end: float) -> None:
         try:
             async with asyncio.timeout_at(end):
-                while self.busy():
+                while self.busy() or self.connections.open:
                     await self.connections.quiet()
                     await self.channels.quiet()
+                    # Clients that do not know yet may send one more request each.
+                    self.connections.sweep(self.tools.loop.time())
+                    await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             busy = self.busy()
             _log.warning("leaving with %d streams cut off: the grace period is over", busy)
@@ -191,6 +197,7 @@ class Sidecar:
         while True:
             await asyncio.sleep(limits.SWEEP_SECONDS)
             now = tools.loop.time()
+            self.leaving.look(now)
             self.connections.sweep(now)
             self.channels.sweep(now)
             self._pool.sweep(now)

@@ -95,7 +95,7 @@ class Answer:
         """Never complete."""
         self.broken = True
 
-    def leave_please(self) -> None:
+    def leave_please(self, going: bool) -> None:
         """Engines do not."""
 
 

@@ -42,6 +42,17 @@ def test_the_mix_is_as_documented() -> None:
     assert 0.03 < sum(not request.stream for request in requests) / 2000 < 0.07
 
 
+def test_a_share_of_the_requests_is_pinned_and_asks_for_the_same() -> None:
+    free = [make_request(arrival(index), model="demo", seed=1) for index in range(400)]
+    some = [
+        make_request(arrival(index), model="demo", seed=1, pinned_share=0.3) for index in range(400)
+    ]
+    pinned = [request for request in some if b'"stop":["~~~"]' in request.body]
+    assert 0.2 < len(pinned) / 400 < 0.4
+    assert [request.expected for request in some] == [request.expected for request in free]
+    assert not any("~~~" in request.expected.text for request in some)
+
+
 def test_the_seed_decides_every_byte() -> None:
     first, again, other = (
         make_request(arrival(7), model="demo", seed=seed).prompt for seed in (1, 1, 2)

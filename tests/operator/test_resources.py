@@ -125,6 +125,50 @@ def test_the_user_cannot_take_away_what_the_system_needs() -> None:
     assert gates == [names.GATE_PLACEMENT, "example.org/other"]
 
 
+def pod_with(template: dict[str, Any]) -> dict[str, Any]:
+    engine = {"type": "simulated", "template": {"spec": template}}
+    pod: dict[str, Any] = pod_template(service(engine=engine), IMAGES, 0)["spec"]
+    return pod
+
+
+@pytest.mark.parametrize(
+    ("template", "grace", "drain"),
+    [
+        ({}, 630, 600),
+        ({"terminationGracePeriodSeconds": 3600}, 3600, 3570),
+        ({"terminationGracePeriodSeconds": 30}, 30, 22),
+        ({"terminationGracePeriodSeconds": 0}, 0, 0),
+    ],
+)
+def test_the_drain_ends_before_the_grace_period_that_the_user_gives(
+    template: dict[str, Any], grace: int, drain: int
+) -> None:
+    pod = pod_with(template)
+    assert pod["terminationGracePeriodSeconds"] == grace
+    (router,) = pod["initContainers"]
+    env = {entry["name"]: entry.get("value", "x") for entry in router["env"]}
+    assert Config.from_env(env).drain_seconds == drain
+
+
+def test_the_engine_is_not_stopped_before_the_router_lets_go_of_it() -> None:
+    """Whatever else the user has for its container."""
+    started = {"postStart": {"exec": {"command": ["true"]}}}
+    for lifecycle in (started, None):
+        template = {"containers": [{"name": "engine", "lifecycle": lifecycle}]}
+        (engine,) = pod_with(template)["containers"]
+        assert engine["lifecycle"] == {
+            **(lifecycle or {}),
+            "preStop": {
+                "httpGet": {
+                    "path": names.LEAVE_PATH,
+                    "port": names.PORT_ROUTER,
+                    "scheme": "HTTP",
+                    "httpHeaders": [{"name": names.HEADER_LEAVES, "value": service().uid}],
+                }
+            },
+        }
+
+
 def test_pods_pass_the_restricted_pod_security_level() -> None:
     for spec in (service(), service(**VLLM)):
         pod = pod_template(spec, IMAGES, 0)["spec"]

@@ -157,7 +157,7 @@ def test_prompts_that_are_not_computed_yet_save_nothing() -> None:
 def crowd(one: InstanceBook, lengths: list[int], **fields: object) -> list[Stay]:
     stays = [one.enter(arrival_of(length, **fields), 0.0) for length in lengths]
     for stay in stays:
-        stay.leave_please = lambda: None
+        stay.leave_please = lambda _: None
         stay.booking.grown = 1
     return stays
 

@@ -45,7 +45,11 @@ class Kind(IntEnum):
     """The answer to a question, as JSON; empty when there is none."""
     PONG = 21
     LEAVE = 22
-    """The front may take this sequence away: the instance runs out of memory."""
+    """The front may take this sequence away: the instance runs out of memory or, where the content
+    is GOING, leaves itself."""
+
+
+GOING: Final = b"going"
 
 
 class InvalidFrame(Exception):

@@ -15,6 +15,7 @@ import msgspec
 from cascade_router import faults, limits
 from cascade_router.channel import handshake
 from cascade_router.channel.frames import (
+    GOING,
     HEADER,
     MAX_NUMBER,
     FrameReader,
@@ -210,7 +211,7 @@ class FrontChannel(asyncio.Protocol):
         if sink is None:
             return
         if kind == Kind.LEAVE:
-            sink.leave_please()
+            sink.leave_please(going=content == GOING)
         elif kind == Kind.HEAD:
             try:
                 status, headers = msgspec.json.decode(content, type=tuple[int, dict[str, str]])

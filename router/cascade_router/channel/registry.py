@@ -153,8 +153,8 @@ class PeerLine:
     def body(self, data: bytes) -> None:
         self._sink.body(data)
 
-    def leave_please(self) -> None:
-        self._sink.leave_please()
+    def leave_please(self, going: bool) -> None:
+        self._sink.leave_please(going)
 
     def end(self) -> None:
         self.over = True

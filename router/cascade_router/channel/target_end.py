@@ -12,7 +12,14 @@ import msgspec
 
 from cascade_router import limits
 from cascade_router.channel import handshake
-from cascade_router.channel.frames import HEADER, FrameReader, InvalidFrame, Kind, frame
+from cascade_router.channel.frames import (
+    GOING,
+    HEADER,
+    FrameReader,
+    InvalidFrame,
+    Kind,
+    frame,
+)
 from cascade_router.hop import HopKeyError, KeyFile
 
 _BODY: Final = int(Kind.BODY)
@@ -131,9 +138,9 @@ class TargetChannel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(HEADER.pack(_BODY, number, len(data)) + data)
 
-    def leave_please(self, number: int) -> None:
-        """Ask the front to take this sequence away."""
-        self._write(frame(Kind.LEAVE, number))
+    def leave_please(self, number: int, going: bool) -> None:
+        """Ask the front to take this sequence away; `going`: because this instance leaves."""
+        self._write(frame(Kind.LEAVE, number, GOING if going else b""))
 
     def end(self, number: int) -> None:
         """It is complete."""

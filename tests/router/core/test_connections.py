@@ -10,13 +10,10 @@ import pytest
 
 from cascade_router import limits
 from cascade_router.membership import Member, View
-from e2e.engine_simulator.next_token import expected_output
 from tests.router.core.cluster import (
     MODEL,
-    PATIENT,
     Received,
     cluster,
-    light_client,
     lone_sidecar,
     stage_map,
     stream,
@@ -395,37 +392,6 @@ async def test_a_storm_of_clients_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 @on_uvloop
-async def test_leaving_lets_streams_end_and_turns_new_requests_away(tmp_path: Path) -> None:
-    timing = replace(PATIENT, propagation=0.2)
-    async with cluster(tmp_path, [0, 0], stage_map(), timing=timing) as service:
-        want = expected_output([5, 6], 600, ignore_eos=True)
-        body = {"prompt": [5, 6], "max_tokens": 600, "ignore_eos": True}
-        service.publish(without=[service[1]])
-        fronted = asyncio.create_task(stream(service[0].url, "/v1/completions", body))
-        others = [
-            asyncio.create_task(stream(service[1].url, "/v1/completions", body)) for _ in range(4)
-        ]
-        await until(
-            lambda: len(service[0].engine.batch.running) == 5,
-            "its engine works for its own clients and for those of the other front",
-        )
-        leaving = asyncio.create_task(service[0].sidecar.drain())
-        async with light_client() as client:
-            ready = await client.get(service[0].url + "/ready")
-            assert (ready.status_code, ready.headers["connection"]) == (503, "close")
-            late = await stream(service[0].url, "/v1/completions", {**body, "max_tokens": 1})
-            assert late.done
-        for task in (fronted, *others):
-            assert (await task).text == want.text
-        await leaving
-        with pytest.raises(OSError, match=r"refused|closed|111"):
-            await send_raw(service[0].url, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
-        service.publish(without=[service[0]])
-        got = await stream(service[1].url, "/v1/completions", body)
-        assert got.text == want.text
-
-
-@on_uvloop
 async def test_leaving_ends_at_the_grace_limit(tmp_path: Path) -> None:
     async def script(connection: Connection, _path: str, _body: bytes) -> None:
         connection.send(STREAM_HEAD)
@@ -433,9 +399,8 @@ async def test_leaving_ends_at_the_grace_limit(tmp_path: Path) -> None:
 
     async with (
         scripted_engine(script) as engine,
-        lone_sidecar(tmp_path, engine.port) as (sidecar, url),
+        lone_sidecar(tmp_path, engine.port, drain_seconds=0.3) as (sidecar, url),
     ):
-        sidecar._config = replace(sidecar._config, drain_seconds=0.3)
         endless = asyncio.create_task(
             stream(url, "/v1/completions", {"prompt": [5], "max_tokens": 5})
         )

@@ -63,6 +63,19 @@ def test_a_terminating_pod_that_then_vanishes_is_not_held() -> None:
     assert made.expiry() is None
 
 
+@pytest.mark.parametrize("ready", [True, False, None])
+def test_a_pod_that_is_deleted_is_told_apart_from_one_that_is_not_ready(ready: bool | None) -> None:
+    going = endpoint("pod-a", "10.0.0.1", ready=ready, terminating=True)
+    unready = endpoint("pod-b", "10.0.0.2", ready=False)
+    made = book(a_slice(0, going, unready))
+    assert made.members(0.0) == ()
+    assert made.is_terminating(A.address)
+    assert not made.is_terminating(B.address)
+    assert not made.is_terminating("10.0.0.3:8000")
+    made.apply(a_slice(0, A_ENTRY, B_ENTRY), 1.0)
+    assert not made.is_terminating(A.address), "its address is another pod's by now"
+
+
 def test_a_move_seen_as_in_both_belongs_to_the_newest_slice() -> None:
     made = book(a_slice(0, A_ENTRY), a_slice(1))
     made.apply(a_slice(1, A_ENTRY), 1.0)

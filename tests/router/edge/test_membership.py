@@ -140,6 +140,13 @@ async def test_an_own_pod_that_is_not_ready_still_knows_its_stage(
     assert view.own_stage == 0
 
 
+async def test_an_own_pod_that_is_deleted_is_seen_at_once(api: ApiServer, sidecar: Sidecar) -> None:
+    assert not (await sidecar.until(complete)).leaving
+    await api.put(SLICES, a_slice(0, endpoint("pod-a", "10.0.0.1", terminating=True)))
+    view = await sidecar.until(lambda view: view.leaving)
+    assert (view.members, view.own_stage) == ((B,), 0)
+
+
 async def test_a_new_plan_is_taken_over(api: ApiServer, sidecar: Sidecar) -> None:
     await sidecar.until(complete)
     await api.put(CONFIG_MAPS, config_map(replace(STAGE_MAP, plan_id="p2").dumps()))
