@@ -104,3 +104,19 @@ async def test_a_crash_ends_the_process_in_mid_stream() -> None:
 def test_wrong_faults_are_refused_by_name(data: object, words: str) -> None:
     with pytest.raises(InvalidFaults, match=words):
         Faults.from_json(data)
+
+
+async def test_connections_are_dropped_before_any_answer_as_often_as_asked(serve: Serve) -> None:
+    async with serve("--faults", '{"dropTimes": 2}') as (client, _):
+        for _ in range(2):
+            with pytest.raises(httpx.TransportError):
+                await client.post("/v1/completions", json={"prompt": "a"})
+        assert (await client.post("/v1/completions", json={"prompt": "a"})).status_code == 200
+
+
+async def test_a_stream_is_reset_after_its_head(serve: Serve) -> None:
+    faults = '{"resetAfterTokens": 0, "resetTimes": 1}'
+    async with serve("--faults", faults) as (client, engine):
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post(PATH, json={"prompt": "a", "stream": True})
+        assert not engine.batch.running
