@@ -294,7 +294,7 @@ class ResumableStream:
         if b'"choices":[]' in event:
             if not self.leg:
                 return event
-            return self._usage_event() if self.wants_usage else b""
+            return self._usage_event(event) if self.wants_usage else b""
         if self._has_text(event) or b'"role":' not in event:
             self._look_for_parsers(event)
             if sse.FINISHED not in event and self._has_text(event):
@@ -368,12 +368,17 @@ class ResumableStream:
             parts += (b',"stop_reason":', sse.stop_reason_of(event))
         if self.wants_ids:
             parts += (b',"token_ids":[', ids, b"]")
-        parts.append(b"}]}\n\n")
+        parts.append(b"}]")
+        if finish != b"null":
+            parts.append(sse.fingerprint_of(event))
+        parts.append(b"}\n\n")
         return b"".join(parts)
 
-    def _usage_event(self) -> bytes:
+    def _usage_event(self, event: bytes = b"") -> bytes:
+        """The usage over all legs; `event` is what the last one says of its own."""
         counted = msgspec.json.encode(usage(self.prompt_tokens or 0, self.tokens))
-        return self._identity + b',"choices":[],"usage":' + counted + b"}\n\n"
+        name = sse.fingerprint_of(event)
+        return self._identity + b',"choices":[],"usage":' + counted + name + b"}\n\n"
 
     # Seams -----------------------------------------------------------------------------------
 

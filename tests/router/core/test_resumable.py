@@ -165,6 +165,42 @@ def test_a_chat_is_rewrapped_in_the_shape_of_its_first_leg() -> None:
     assert stream.complete
 
 
+NAMED = b',"system_fingerprint":"vllm-0.32.0-5e"}\n\n'
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_the_last_event_names_the_engine_after_a_hand_over_as_well(chat: bool) -> None:
+    stream = new(chat=chat)
+    first = chat_chunk({"content": "a"}, [10]) if chat else completion("a", [10], prompt=[1])
+    stream.feed((role_chunk([1]) if chat else b"") + first)
+    stream.begin_leg()
+    out = stream.feed(completion("b", [11], prompt=[1, 10]))
+    out += stream.feed(completion("c", [12], "stop").replace(b"}\n\n", NAMED))
+    names = [event.get("system_fingerprint") for event in events_of(out)]
+    assert names == [None, "vllm-0.32.0-5e"]
+
+
+def test_the_usage_names_the_engine_after_a_hand_over_as_well() -> None:
+    stream = new(wants_usage=True)
+    stream.feed(completion("a", [10], prompt=[1]))
+    stream.begin_leg()
+    stream.feed(completion("b", [11], "stop", prompt=[1, 10]))
+    counted = b'data: {"id":"x","object":"y","choices":[],"usage":{"prompt_tokens":2}' + NAMED
+    (event,) = events_of(stream.feed(counted))
+    assert event["system_fingerprint"] == "vllm-0.32.0-5e"
+    assert event["usage"]["total_tokens"] == 3
+
+
+def test_text_that_looks_like_an_engines_name_is_not_taken_for_one() -> None:
+    stream = new(chat=True)
+    stream.feed(role_chunk([1]) + chat_chunk({"content": "a"}, [10]))
+    stream.begin_leg()
+    text = ',"system_fingerprint":"no"'
+    (event,) = events_of(stream.feed(completion(text, [11], "stop", prompt=[1, 10])))
+    assert event["choices"][0]["delta"]["content"] == text
+    assert "system_fingerprint" not in event
+
+
 def test_empty_deltas_that_exist_for_their_ids_only_are_dropped() -> None:
     stream = new(chat=True)
     stream.feed(role_chunk([1]))
