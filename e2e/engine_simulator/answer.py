@@ -88,12 +88,15 @@ class StreamedAnswer(_Answer):
         self._held_text = request.echoed or ""
         self._text_length = 0
         self._first = True
+        self._struck = False
+        """Whether the connection is reset with this token, though it may be the last one."""
         self._plain = (
             self._stops is None and not request.continuous_usage and request.logprobs is None
         )
 
     def token(self, number: int, finish_reason: str | None) -> None:
         """Send one more id, unless it shares the event of the next one."""
+        self._struck = self._strike_reset(self._generated + 1)
         if (
             self._plain
             and finish_reason is None
@@ -106,7 +109,7 @@ class StreamedAnswer(_Answer):
         else:
             self._keep(number)
             self._send_any(number, finish_reason)
-        if self._strike_reset(self._generated):
+        if self._struck:
             self._exchange.reset()
 
     def resumed(self) -> None:
@@ -151,7 +154,7 @@ class StreamedAnswer(_Answer):
         self._first = False
         self._text_length += len(self._held_text)
         self._ids, self._held_text = [], ""
-        if finish is None:
+        if finish is None or self._struck:
             self._exchange.send_chunks(chunks)
             return
         self._end.close(

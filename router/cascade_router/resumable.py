@@ -36,7 +36,9 @@ class ResumableStream:
 
     __slots__ = (
         "_clean",
+        "_done",
         "_event_limit",
+        "_finished",
         "_held",
         "_identity",
         "_ids_shown",
@@ -45,6 +47,7 @@ class ResumableStream:
         "_lost",
         "_shown",
         "_splitter",
+        "_usage_sent",
         "_usual",
         "_usual_now",
         "chat",
@@ -94,6 +97,8 @@ class ResumableStream:
         """Set when the answer turns out not to be resumable."""
         self.started = False
         self.complete = False
+        """Whether the client knows how the answer ended; what is missing still is in `ending`."""
+        self._finished = self._usage_sent = self._done = False
         self.cut = False
         """The place to leave this leg is reached; what it sends from here on is not wanted."""
 
@@ -188,14 +193,22 @@ class ResumableStream:
         """The leg's body has ended."""
         return b""
 
-    def finish_by_length(self) -> bytes:
-        """The end of a stream that reached its limit in a leg that could not say so."""
-        choice = (
-            b'{"index":0,"delta":{"content":""}' if self.chat else b'{"index":0,"text":""'
-        ) + b',"logprobs":null,"finish_reason":"length","stop_reason":null}'
-        event = self._identity + _CHOICES + choice + b"]}\n\n"
-        self.complete = True
-        return event + (self._usage_event() if self.wants_usage else b"") + sse.DONE_EVENT
+    def ending(self) -> bytes:
+        """What the client still has to be told when no leg follows: all of the end where the
+        stream reached its limit in a leg that could not say so, the rest of it where the last
+        leg was lost between its last token and its end."""
+        if self._done:
+            return b""
+        out = b""
+        if not self._finished:
+            choice = (
+                b'{"index":0,"delta":{"content":""}' if self.chat else b'{"index":0,"text":""'
+            ) + b',"logprobs":null,"finish_reason":"length","stop_reason":null}'
+            out = self._identity + _CHOICES + choice + b"]}\n\n"
+        if self.wants_usage and not self._usage_sent and self._identity:
+            out += self._usage_event()
+        self.complete = self._done = True
+        return out + sse.DONE_EVENT
 
     def _pass(self, events: list[bytes]) -> bytes:
         ending = self._leave_at is not None and sse.DONE_EVENT in events
@@ -237,6 +250,8 @@ class ResumableStream:
             return b""
         has_text = self._has_text(event)
         self._take_ids(event, ids, has_text, finished)
+        if finished:
+            self.complete = self._finished = True
         self._look_at_usual()
         if not (has_text or finished or self.wants_ids or self.pin is not None):
             return b""
@@ -286,18 +301,21 @@ class ResumableStream:
 
     def _event_without_ids(self, event: bytes) -> bytes:
         if event == sse.DONE_EVENT:
-            self.complete = True
+            self.complete = self._done = True
             return event
         if event.startswith(b'data: {"error"'):
             self._lose("the engine reported an error")
             return b""
         if b'"choices":[]' in event:
+            self._usage_sent = True
             if not self.leg:
                 return event
             return self._usage_event(event) if self.wants_usage else b""
         if self._has_text(event) or b'"role":' not in event:
             self._look_for_parsers(event)
-            if sse.FINISHED not in event and self._has_text(event):
+            if sse.FINISHED in event:
+                self.complete = self._finished = True
+            elif self._has_text(event):
                 self.tokens += 1
                 if self.pin is None:
                     self.pin = Pin.NO_IDS

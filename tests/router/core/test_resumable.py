@@ -266,7 +266,33 @@ def test_a_stream_that_may_make_nothing_more_ends_by_length(chat: bool) -> None:
     stream = new(chat=chat, wants_usage=True)
     text = chat_chunk({"content": "a"}, [10]) if chat else completion("a", [10], prompt=[1])
     stream.feed((role_chunk([1]) if chat else b"") + text)
-    last, usage = events_of(stream.finish_by_length())
+    last, usage = events_of(stream.ending())
     assert last["choices"][0]["finish_reason"] == "length"
     assert usage["usage"]["completion_tokens"] == 1
     assert stream.complete
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_leg_that_is_lost_after_the_last_token_leaves_nothing_to_resume(
+    chat: bool, reason: str
+) -> None:
+    stream = new(chat=chat, wants_usage=True)
+    text = chat_chunk({"content": "a"}, [10]) if chat else completion("a", [10], prompt=[1])
+    last = chat_chunk({"content": "b"}, [11], reason) if chat else completion("b", [11], reason)
+    stream.feed((role_chunk([1]) if chat else b"") + text + last)
+    stream.settle()
+    assert stream.complete
+    assert not stream.resumable
+    rest = stream.ending()
+    (counted,) = events_of(rest)
+    assert counted["usage"]["completion_tokens"] == 2
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert stream.ending() == b""
+
+
+def test_what_the_client_has_of_the_end_is_not_repeated() -> None:
+    stream = new(wants_usage=True)
+    usage = b'data: {"id":"x","object":"y","choices":[],"usage":{"prompt_tokens":9}}\n\n'
+    stream.feed(completion("a", [10], "stop", prompt=[1]) + usage)
+    assert stream.ending() == b"data: [DONE]\n\n"
