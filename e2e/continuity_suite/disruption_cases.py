@@ -9,6 +9,8 @@ from e2e.continuity_suite.stream_cases import asking
 
 _ENDLESS: Final = {"max_tokens": 3000, "ignore_eos": True}
 _LONG: Final = {"max_tokens": 120, "ignore_eos": True}
+_SHORT: Final = 12
+_USAGE: Final = {"stream_options": {"include_usage": True}}
 _KILLED_STREAMS: Final = 8
 
 
@@ -47,7 +49,6 @@ def _faults(prompts: Prompts) -> Iterator[Case]:
         "dies between head and first token": (_reset(0),),
         "dies at the first token": (_reset(1),),
         "dies in mid-stream": tuple(_reset(tokens) for tokens in (2, 3, 7, 19, 30)),
-        "dies at the last token": (_reset(119),),
     }
     for chat in (False, True):
         kind = "chat" if chat else "completion"
@@ -58,6 +59,10 @@ def _faults(prompts: Prompts) -> Iterator[Case]:
                 more = " with ids" if ids else ""
                 yield Case("engines", f"a {kind}{more} goes on when its engine {when}",
                            asks, How.STRIKE, faults=faults)  # fmt: skip
+        short = asking(rich, max_tokens=_SHORT, ignore_eos=True, **_USAGE)
+        last = (_reset(_SHORT - 1), _reset(_SHORT))
+        yield Case("engines", f"a {kind} ends well when its engine dies around its last token",
+                   short, How.STRIKE, faults=last)  # fmt: skip
     asks = asking([prompts.of_length(9, 2, chat=False)], **_LONG, stream=False)
     yield Case("engines", "an unstreamed answer is given elsewhere when its engine refuses it",
                asks, How.STRIKE, faults=status)  # fmt: skip

@@ -90,17 +90,28 @@ _REFUSED: Final[tuple[tuple[str, dict[str, Any]], ...]] = (
 def field_cases(prompts: Prompts) -> Iterator[Case]:
     """All of them, each at positions on both sides of hand-overs."""
     for chat in (False, True):
-        kind = "chat" if chat else "completion"
-        asks = tuple(prompts.of_length(length, 9, chat=chat) for length in (10, 44, 60))
-        for name, fields, pin in (*_BOTH, *(_CHATS if chat else _COMPLETIONS)):
-            fields = {"max_tokens": 90, "ignore_eos": pin == "", **fields}
-            yield Case("fields", f"a {kind} with {name} is answered as by the engine alone",
-                       asking(asks, **fields), pin=pin)  # fmt: skip
-        yield from _stops(prompts, asks, kind)
-        for name, fields in _REFUSED:
-            yield Case("refusals", f"a {kind} with {name} is refused as by the engine alone",
-                       asking(asks[:1], **fields), refused=True)  # fmt: skip
+        yield from _fields(prompts, chat=chat)
     yield from _prompts(prompts)
+    for chat in (False, True):
+        asks = (prompts.of_length(10, 9, chat=chat),)
+        for name, fields in _REFUSED:
+            yield Case("refusals", f"a {_kind(chat)} with {name} is refused",
+                       asking(asks, **fields), refused=True)  # fmt: skip
+    yield Case("refusals", "an empty prompt is refused",
+               asking([prompts.of_length(10, 3, chat=False)], prompt=[]),
+               refused=True)  # fmt: skip
+
+
+def _kind(chat: bool) -> str:
+    return "chat" if chat else "completion"
+
+
+def _fields(prompts: Prompts, *, chat: bool) -> Iterator[Case]:
+    asks = tuple(prompts.of_length(length, 9, chat=chat) for length in (10, 44, 60))
+    for name, fields, pin in (*_BOTH, *(_CHATS if chat else _COMPLETIONS)):
+        asked = {"max_tokens": 90, "ignore_eos": pin == "", **fields}
+        yield Case("fields", f"a {_kind(chat)} with {name}", asking(asks, **asked), pin=pin)
+    yield from _stops(prompts, asks, _kind(chat))
 
 
 def _stops(prompts: Prompts, asks: tuple[Ask, ...], kind: str) -> Iterator[Case]:
@@ -130,7 +141,7 @@ def _prompts(prompts: Prompts) -> Iterator[Case]:
     yield Case("fields", "a chat that continues a message goes on where it ends",
                asking([chat], messages=[*first, reply], **flags, **long), pin="")  # fmt: skip
     parts = [{"type": "text", "text": "the river"}, {"type": "text", "text": "and the sea"}]
-    yield Case("fields", "a chat of several text parts is answered as by the engine alone",
+    yield Case("fields", "a chat of several text parts",
                asking([chat], messages=[{"role": "user", "content": parts}], **long),
                pin="")  # fmt: skip
     one = prompts.of_length(12, 3, chat=False)
@@ -138,10 +149,8 @@ def _prompts(prompts: Prompts) -> Iterator[Case]:
     yield Case("fields", "several prompts are answered side by side",
                asking([one], **texts), pin="several-prompts")  # fmt: skip
     yield Case("fields", "several prompts with several answers keep their places",
-               asking([one], **texts, n=2, seed=3, temperature=1.0),
-               pin="several-choices")  # fmt: skip
+               asking([one], **{**texts, "n": 2, "seed": 3, "temperature": 1.0}),
+               pin="several-prompts")  # fmt: skip
     text = {"prompt": "the quick brown fox of the forest " * 3, **long}
-    yield Case("fields", "a prompt of text is answered as by the engine alone",
+    yield Case("fields", "a completion with a prompt of text",
                asking([one], **text, add_special_tokens=True), pin="")  # fmt: skip
-    yield Case("refusals", "an empty prompt is refused as by the engine alone",
-               asking([one], prompt=[]), refused=True)  # fmt: skip
