@@ -26,10 +26,23 @@ class Received:
 
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
     lost: str | None = None
     left: bool = False
     """Whether the client closed the connection itself."""
+    events: int = 0
+    """Events of a stream so far."""
+    _pieces: list[bytes] = field(default_factory=list)
+
+    @property
+    def body(self) -> bytes:
+        """All of it so far."""
+        return b"".join(self._pieces)
+
+    def add(self, data: bytes) -> None:
+        """One more piece of the body."""
+        before = self._pieces[-1][-1:] if self._pieces else b""
+        self._pieces.append(data)
+        self.events += (before + data).count(b"\n\n")
 
 
 Watch = Callable[[Received], None]
@@ -172,6 +185,6 @@ class _Reading:
             return await self._reader.read(size)
 
     def _take(self, data: bytes) -> None:
-        self._got.body += data
+        self._got.add(data)
         if self._watch is not None:
             self._watch(self._got)
