@@ -75,4 +75,4 @@ def _reset(tokens: int) -> dict[str, Any]:
 def _kills(prompts: Prompts) -> Iterator[Case]:
     asks = [prompts.of_length(10 + n, n, chat=bool(n % 2)) for n in range(_KILLED_STREAMS)]
     yield Case("kill", f"{_KILLED_STREAMS} streams go on when an engine among theirs is killed",
-               asking(asks, max_tokens=1500, ignore_eos=True), How.KILL)  # fmt: skip
+               asking(asks, max_tokens=1000, ignore_eos=True), How.KILL)  # fmt: skip

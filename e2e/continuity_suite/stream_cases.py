@@ -128,8 +128,8 @@ def _forms(prompts: Prompts, longest: int) -> Iterator[Case]:
                    asking(ends, max_tokens=200, **_USAGE), pin="")  # fmt: skip
         yield Case(group, f"a {kind} may be empty",
                    asking(prompts.empty(chat=chat), max_tokens=50, **_USAGE), pin="")  # fmt: skip
-        long = [prompts.of_length(20, 6, chat=chat)]
-        yield Case(group, f"a {kind} of {longest:,} tokens arrives whole",
-                   asking(long, max_tokens=longest, ignore_eos=True, **_USAGE), pin="")  # fmt: skip
+        long, tokens = [prompts.of_length(20, 6, chat=chat)], longest // 2 if chat else longest
+        yield Case(group, f"a {kind} of {tokens:,} tokens arrives whole",
+                   asking(long, max_tokens=tokens, ignore_eos=True, **_USAGE), pin="")  # fmt: skip
         yield Case(group, f"a {kind} to a client that reads slowly arrives whole",
                    asking(asks, max_tokens=600, ignore_eos=True), How.SLOW, pin="")  # fmt: skip
