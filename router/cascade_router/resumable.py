@@ -17,7 +17,7 @@ import msgspec
 from cascade_policy.accounting import usage
 from cascade_policy.pins import Pin
 from cascade_router import sse
-from cascade_router.held import HeldEvents, Seam
+from cascade_router.held import HeldEvents, Seam, SeamTexts
 from cascade_router.usual import UsualEvent, is_complete
 
 ANCHOR_IDS: Final = 32
@@ -415,10 +415,11 @@ class ResumableStream:
         before = sse.tail_ids(self.prompt or b"", missing) if missing > 0 else b""
         unclean = bytes(self.generated[clean:]).lstrip(b",")
         anchor = b",".join(part for part in (before, tail) if part)
-        ids = (anchor, unclean, *self._held.ids())
-        return Seam(anchor, b",".join(part for part in ids if part))
+        before = b",".join(part for part in (anchor, unclean) if part)
+        ids = (before, *self._held.ids())
+        return Seam(anchor, before, b",".join(part for part in ids if part))
 
-    def join(self, anchor_text: str, whole_text: str) -> bytes:
+    def join(self, texts: SeamTexts) -> bytes:
         """Join the seam: the client gets what it has not seen of the text, then what was held.
 
         The texts are the detokeniser's answers to `seam()`. Sets `lost` if they contradict what
@@ -428,15 +429,16 @@ class ResumableStream:
         if held is None:
             return b""
         shown = "".join(msgspec.json.decode(raw, type=str) for raw in self._shown)
-        new = whole_text[len(anchor_text) :].rstrip("\ufffd")
-        if not (whole_text.startswith(anchor_text) and new.startswith(shown)):
+        text = held.text_to_give(texts, shown)
+        if text is None:
             self._lose("the text at the seam cannot be joined")
             return b""
-        joined, rest = held.joined(msgspec.json.encode(new[len(shown) :]))
+        joined, rest = held.joined(msgspec.json.encode(text))
         self._held = None
         self.noteworthy = False
         out = self._pass([joined])
-        self._shown.clear()
-        self._ids_shown = False
-        self._clean = None
+        if held.ends_clean:
+            self._shown.clear()
+            self._ids_shown = False
+            self._clean = None
         return out + (b"" if self.noteworthy else self._pass(rest))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade_policy.pins import Pin
+from cascade_router.held import SeamTexts
 from cascade_router.resumable import ResumableStream
 from tests.router.core.test_sse import TEXT, completion
 
@@ -124,16 +125,65 @@ def test_a_seam_is_joined_with_the_detokenisers_text(wants_ids: bool) -> None:
     stream.begin_leg()
     assert stream.feed(completion("", [14], prompt=[1, 2, 10])) == b""
     assert stream.seam() is None
-    assert stream.feed(completion("LEAKED PROMPT", [15, 16]) + completion("z", [17])) == b""
+    assert stream.feed(completion("LEAKED PROMPT..abcdef", [15, 16]) + completion("z", [17])) == b""
     assert stream.joinable
     seam = stream.seam()
     assert seam is not None
-    assert (seam.anchor, seam.ids) == (b"1,2,10", b"1,2,10,11,12,13,14,15,16")
-    out = events_of(stream.join("..a", "..abcdef"))
+    assert (seam.anchor, seam.before) == (b"1,2,10", b"1,2,10,11,12,13")
+    assert seam.ids == b"1,2,10,11,12,13,14,15,16"
+    out = events_of(stream.join(SeamTexts("..a", "..abc\ufffd", "..abcdef")))
     assert [event["choices"][0]["text"] for event in out] == ["def", "z"]
     ids = [event["choices"][0].get("token_ids") for event in out]
     assert ids == ([[14, 15, 16], [17]] if wants_ids else [None, None])
     assert stream.ids() == b"1,2,10,11,12,13,14,15,16,17"
+
+
+def seam_after(first_of_leg: bytes) -> ResumableStream:
+    """A stream whose second leg began after two ids of one event, and brought this."""
+    stream = new()
+    stream.feed(completion("a", [10], prompt=[1]) + completion("bc", [11, 12]))
+    stream.settle()
+    stream.begin_leg()
+    assert stream.feed(first_of_leg) == b""
+    return stream
+
+
+def texts_of(data: bytes) -> list[str]:
+    """The texts of completions events."""
+    return [event["choices"][0]["text"] for event in events_of(data)]
+
+
+def test_what_an_engine_holds_back_at_a_seam_comes_once() -> None:
+    """The id 14 ends inside a character: its engine gives it out with the next one, as a whole."""
+    stream = seam_after(completion("d", [13, 14]))
+    assert texts_of(stream.join(SeamTexts("a", "abc", "abcd caf\ufffd"))) == ["d"]
+    assert texts_of(stream.feed(completion(" café", [15]))) == [" café"]
+
+
+def test_what_an_engine_holds_back_at_the_end_never_comes() -> None:
+    stream = seam_after(completion("", [13], "length"))
+    assert texts_of(stream.join(SeamTexts("a", "abc", "abc caf\ufffd"))) == [""]
+
+
+def test_a_leg_that_is_lost_after_a_seam_that_is_not_clean_leads_to_another_seam() -> None:
+    stream = seam_after(completion("d", [13, 14]))
+    stream.join(SeamTexts("a", "abc", "abcd caf\ufffd"))
+    stream.settle()
+    stream.begin_leg()
+    assert stream.feed(completion("a whole prompt: abcd café", [15])) == b""
+    texts = SeamTexts("a", "abcd caf\ufffd", "abcd café")
+    assert texts_of(stream.join(texts)) == [" café"]
+
+
+def test_a_prompt_that_ends_inside_a_character_comes_out_once() -> None:
+    """The first leg began with the text of the whole prompt; so does the next one."""
+    stream = new()
+    stream.feed(completion("prompt é b", [10, 11], prompt=[1, 2]))
+    stream.settle()
+    stream.begin_leg()
+    stream.feed(completion("c", [12]))
+    texts = SeamTexts("prompt \ufffd", "prompt é b", "prompt é bc")
+    assert texts_of(stream.join(texts)) == ["c"]
 
 
 def test_a_seam_that_contradicts_what_was_shown_is_a_loss() -> None:
@@ -142,7 +192,7 @@ def test_a_seam_that_contradicts_what_was_shown_is_a_loss() -> None:
     stream.settle()
     stream.begin_leg()
     stream.feed(completion("d", [13]))
-    assert stream.join("..a", "..aXYd") == b""
+    assert stream.join(SeamTexts("..a", "..aXY", "..aXYd")) == b""
     assert stream.lost is not None
 
 
