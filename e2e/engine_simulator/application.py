@@ -1,7 +1,7 @@
 """The engine's endpoints: what each path answers."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from secrets import token_hex
@@ -11,18 +11,17 @@ from e2e.engine_simulator import administration, sse
 from e2e.engine_simulator.answer import StreamedAnswer, WholeAnswer
 from e2e.engine_simulator.api_request import (
     GenerationRequest,
-    RequestRefused,
     check_model,
-    injected,
-    json_object,
-    parse_generation,
+    parse_choices,
     prompt_of,
 )
 from e2e.engine_simulator.batch import LiveSequence, make_sequence
+from e2e.engine_simulator.endings import BodyEnd, StreamEnd
 from e2e.engine_simulator.engine import Engine
 from e2e.engine_simulator.faults import Faults, InvalidFaults
 from e2e.engine_simulator.http_connection import HttpConnection, HttpRequest
 from e2e.engine_simulator.other_apis import OtherApis
+from e2e.engine_simulator.refusals import RequestRefused, injected, json_object
 from e2e.engine_simulator.vocabulary import UnknownToken, detokenise
 
 VERSION: Final = "0.32.0"
@@ -94,50 +93,86 @@ class Application:
         raise RequestRefused("Not Found", status=404, kind="Not Found")
 
     def _generate(self, connection: HttpConnection, http: HttpRequest, *, chat: bool) -> None:
-        status = self._engine.faults.strike_status()
+        faults = self._engine.faults
+        if faults.strike_drop():
+            connection.reset()
+            return
+        status = faults.strike_status()
         if status is not None:
             raise injected(status)
         settings = self._settings
-        request = parse_generation(
+        choices = parse_choices(
             json_object(http.body), chat=chat, model=settings.model, max_length=settings.max_length
         )
-        sequence = make_sequence(
-            request.prompt,
-            request.sampling,
-            self._engine.batch.model.block_tokens,
-            request.cache_salt,
-        )
-        answer = self._answer(connection, http, request, sequence)
-        connection.on_closed = partial(self._engine.abort, sequence)
-        connection.on_resumed = answer.resumed
-        if request.stream:
+        sequences = [self._sequence(request) for request in choices]
+        answers = self._answers(connection, http, choices, sequences)
+        connection.on_closed = partial(self._abort, sequences)
+        connection.on_resumed = partial(_resume, answers)
+        if choices[0].stream:
             connection.start_stream()
-        self._engine.submit(sequence, answer)
+            if self._engine.strike_reset(0):
+                connection.reset()
+                return
+        for sequence, answer in zip(sequences, answers, strict=True):
+            self._engine.submit(sequence, answer)
 
-    def _answer(
+    def _sequence(self, request: GenerationRequest) -> LiveSequence:
+        block_tokens = self._engine.batch.model.block_tokens
+        return make_sequence(request.prompt, request.sampling, block_tokens, request.cache_salt)
+
+    def _abort(self, sequences: Sequence[LiveSequence]) -> None:
+        for sequence in sequences:
+            self._engine.abort(sequence)
+
+    def _answers(
         self,
         connection: HttpConnection,
         http: HttpRequest,
-        request: GenerationRequest,
-        sequence: LiveSequence,
-    ) -> StreamedAnswer | WholeAnswer:
-        prefix = "chatcmpl-" if request.chat else "cmpl-"
+        choices: Sequence[GenerationRequest],
+        sequences: Sequence[LiveSequence],
+    ) -> Sequence[StreamedAnswer | WholeAnswer]:
+        chat = choices[0].chat
+        prefix = "chatcmpl-" if chat else "cmpl-"
         identity = prefix + (http.headers.get("x-request-id") or token_hex(16))
         created, model = int(time.time()), self._settings.model
-        stop = partial(self._engine.stop, sequence)
-        if not request.stream:
-            return WholeAnswer(
-                request, sequence, connection, stop, identity=identity, created=created, model=model
+        pairs = list(zip(choices, sequences, strict=True))
+        if not choices[0].stream:
+            head = {
+                "id": identity,
+                "object": "chat.completion" if chat else "text_completion",
+                "created": created,
+                "model": model,
+            }
+            body = BodyEnd(connection, head, len(choices))
+            return [
+                WholeAnswer(request, sequence, body, partial(self._engine.stop, sequence))
+                for request, sequence in pairs
+            ]
+        templates = [
+            sse.EventTemplate(
+                chat=chat,
+                identity=identity,
+                created=created,
+                model=model,
+                index=request.index,
+                tool=request.tool,
             )
-        return StreamedAnswer(
-            request,
-            sequence,
-            connection,
-            sse.EventTemplate(chat=request.chat, identity=identity, created=created, model=model),
-            stop,
-            coalesce_percent=self._settings.coalesce_percent,
-            strike_reset=self._engine.strike_reset,
-        )
+            for request in choices
+        ]
+        usage = choices[0].include_usage
+        end = StreamEnd(connection, templates[0].head, len(choices), with_usage=usage)
+        return [
+            StreamedAnswer(
+                request,
+                sequence,
+                end,
+                template,
+                partial(self._engine.stop, sequence),
+                coalesce_percent=self._settings.coalesce_percent,
+                strike_reset=self._engine.strike_reset,
+            )
+            for (request, sequence), template in zip(pairs, templates, strict=True)
+        ]
 
     def _health(self, connection: HttpConnection, _: HttpRequest) -> None:
         connection.send(200, b"", "text/plain")
@@ -194,6 +229,11 @@ class Application:
         except InvalidFaults as error:
             raise RequestRefused(str(error)) from None
         self._show_faults(connection, http)
+
+
+def _resume(answers: Sequence[StreamedAnswer | WholeAnswer]) -> None:
+    for answer in answers:
+        answer.resumed()
 
 
 def _unavailable(message: str) -> RequestRefused:

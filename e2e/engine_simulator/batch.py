@@ -6,22 +6,28 @@ Pure: no clock. The caller starts a step, lets `Step.seconds` pass, and finishes
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 from zlib import crc32
 
 from cascade_policy.engine_model import EngineModel
 from e2e.engine_simulator.block_pool import BlockPool
 from e2e.engine_simulator.next_token import advance, next_token, next_word, state_of
+from e2e.engine_simulator.sampler import Sampler, Wishes
 from e2e.engine_simulator.vocabulary import END_OF_TEXT
+
+PLAIN: Final = Wishes()
+"""Nothing but the model decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """What ends an answer. Counts in tokens."""
+    """What ends an answer, and what chooses its tokens. Counts in tokens."""
 
     max_tokens: int
     min_tokens: int = 0
     ignore_eos: bool = False
     stop_ids: frozenset[int] = frozenset()
+    wishes: Wishes = PLAIN
 
 
 @dataclass(slots=True, eq=False)
@@ -37,6 +43,8 @@ class LiveSequence:
     block_keys: list[int]
     """Hash of everything up to the end of each full block."""
     salt: int
+    sampler: Sampler | None = None
+    """None where nothing but the model decides."""
     length: int = 0
     computed: int = 0
     """Tokens whose KV is there."""
@@ -90,6 +98,7 @@ def make_sequence(
         last=prompt[-1],
         block_keys=keys,
         salt=salt,
+        sampler=None if sampling.wishes == PLAIN else Sampler(sampling.wishes, prompt),
         length=len(prompt),
     )
 
@@ -248,7 +257,10 @@ class Batch:
     def _sample(self, sequence: LiveSequence) -> None:
         """The next token, and whether it is the last."""
         sampling = sequence.sampling
-        number = next_token(sequence.state, sequence.last)
+        if sequence.sampler is None:
+            number = next_token(sequence.state, sequence.last)
+        else:
+            number = sequence.sampler.choose(sequence.state, sequence.last, sequence.generated)
         if sequence.generated < sampling.min_tokens and (
             number == END_OF_TEXT or number in sampling.stop_ids
         ):

@@ -13,10 +13,11 @@ from typing import Any, Final
 from zlib import crc32
 
 from e2e.engine_simulator import sse
-from e2e.engine_simulator.answer import Exchange
-from e2e.engine_simulator.api_request import JsonObject, RequestRefused, prompt_of
+from e2e.engine_simulator.api_request import prompt_of
 from e2e.engine_simulator.batch import Sampling
+from e2e.engine_simulator.exchange import Exchange
 from e2e.engine_simulator.next_token import state_of
+from e2e.engine_simulator.refusals import JsonObject, RequestRefused
 
 DIMENSIONS: Final = 16
 ONE_STEP: Final = Sampling(max_tokens=1, ignore_eos=True)

@@ -19,8 +19,10 @@ class Faults:
     """How many requests `status` still strikes; None = all."""
     retry_after_seconds: int = 1
     """The Retry-After header of 429 and 503."""
+    drop_times: int = 0
+    """Reset the connection of the next so many generation requests before any answer."""
     reset_after_tokens: int | None = None
-    """Reset the connection of a stream after this many of its tokens."""
+    """Reset the connection of a stream after this many of its tokens; 0: after its head."""
     reset_times: int | None = None
     """How many streams `reset_after_tokens` still strikes; None = all."""
     crash_after_tokens: int | None = None
@@ -54,6 +56,13 @@ class Faults:
             self.status_times -= 1
         return self.status
 
+    def strike_drop(self) -> bool:
+        """Whether this generation request's connection must be reset before any answer."""
+        if self.drop_times == 0:
+            return False
+        self.drop_times -= 1
+        return True
+
     def strike_reset(self, tokens: int) -> bool:
         """Whether a stream that has sent `tokens` tokens must be reset now."""
         if self.reset_after_tokens != tokens or self.reset_times == 0:
@@ -76,7 +85,7 @@ def _wire(name: str) -> str:
 
 
 def _checked(wire: str, value: object) -> object:
-    if value is None:
+    if value is None and wire != "dropTimes":
         return None
     if wire == "hang":
         if isinstance(value, bool):

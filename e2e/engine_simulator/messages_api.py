@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from e2e.engine_simulator.api_request import JsonObject, RequestRefused
+from e2e.engine_simulator.refusals import JsonObject, RequestRefused
 from e2e.engine_simulator.typed_answer import End, typed_event
 
 _REASONS: Final = {"length": "max_tokens", "stop": "end_turn"}

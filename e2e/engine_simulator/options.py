@@ -126,8 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     faults.add_argument(
         "--faults",
         default="{}",
-        help="JSON: status, statusTimes, retryAfterSeconds, resetAfterTokens, resetTimes, "
-        "crashAfterTokens, hang",
+        help="JSON: status, statusTimes, retryAfterSeconds, dropTimes, resetAfterTokens, "
+        "resetTimes, crashAfterTokens, hang",
     )
     faults.add_argument(
         "--allow-faults", action="store_true", help="POST /simulator/faults changes them"

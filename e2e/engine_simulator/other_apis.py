@@ -11,17 +11,14 @@ from typing import Any
 from e2e.engine_simulator import embeddings, messages_api, responses_api, sse
 from e2e.engine_simulator.api_request import (
     GenerationRequest,
-    JsonObject,
-    RequestRefused,
     check_model,
-    injected,
-    json_object,
     parse_generation,
     prompt_of,
 )
 from e2e.engine_simulator.batch import LiveSequence, make_sequence
 from e2e.engine_simulator.engine import Engine
 from e2e.engine_simulator.http_connection import HttpConnection, HttpRequest
+from e2e.engine_simulator.refusals import JsonObject, RequestRefused, injected, json_object
 from e2e.engine_simulator.typed_answer import TypedAnswer, Writer
 
 Route = Callable[[HttpConnection, HttpRequest], None]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any
 
-from e2e.engine_simulator.api_request import JsonObject, RequestRefused
+from e2e.engine_simulator.refusals import JsonObject, RequestRefused
 from e2e.engine_simulator.typed_answer import End, typed_event
 
 

@@ -40,21 +40,37 @@ def chunk(payload: bytes) -> bytes:
 
 
 class EventTemplate:
-    """The constant parts of a stream's events.
+    """The constant parts of the events of one choice of a stream.
 
     `data: ID OBJECT CREATED MODEL choices[{... text ... finish_reason ... token_ids ...}] usage`.
     """
 
-    __slots__ = ("_after_reason", "_after_text", "_chat", "_head", "_open")
+    __slots__ = ("_after_reason", "_after_text", "_chat", "_choice", "_open", "_text_end", "head")
 
-    def __init__(self, *, chat: bool, identity: str, created: int, model: str) -> None:
+    def __init__(
+        self,
+        *,
+        chat: bool,
+        identity: str,
+        created: int,
+        model: str,
+        index: int = 0,
+        tool: str | None = None,
+    ) -> None:
         kind = "chat.completion.chunk" if chat else "text_completion"
         fields = {"id": identity, "object": kind, "created": created, "model": model}
         self._chat = chat
-        self._head = b"data: " + json_bytes(fields)[:-1] + b',"choices":['
-        text = b'"delta":{"content":"' if chat else b'"text":"'
-        self._open = self._head + b'{"index":0,' + text
-        self._after_text = (b'"}' if chat else b'"') + b',"logprobs":null,"finish_reason":'
+        self.head = b"data: " + json_bytes(fields)[:-1] + b',"choices":['
+        """The beginning of every event of the stream, up to its choices."""
+        text, self._text_end = b'"text":"', b'"'
+        if chat:
+            text, self._text_end = b'"delta":{"content":"', b'"}'
+        if tool is not None:
+            text = b'"delta":{"tool_calls":[{"index":0,"function":{"arguments":"'
+            self._text_end = b'"}}]}'
+        self._choice = self.head + b'{"index":%d,' % index
+        self._open = self._choice + text
+        self._after_text = self._text_end + b',"logprobs":null,"finish_reason":'
         self._after_reason = b"" if chat else b',"stop_reason":null,"prompt_token_ids":null'
 
     def token(self, text: bytes, ids: bytes, usage: bytes) -> bytes:
@@ -71,14 +87,14 @@ class EventTemplate:
         self,
         text: bytes,
         ids: bytes,
-        usage: bytes,
+        rest: bytes,
         *,
         finish: str | None,
         stop_reason: int | str | None,
         prompt_ids: bytes,
+        logprobs: bytes = b"null",
     ) -> bytes:
-        """The chunk with the first or the last event of tokens."""
-        reason = json_bytes(finish)
+        """The chunk with an event of tokens that is not plain; `rest` follows its choices."""
         if self._chat:
             extra = b',"stop_reason":' + json_bytes(stop_reason) if finish else b""
         else:
@@ -86,20 +102,24 @@ class EventTemplate:
             extra += b',"prompt_token_ids":' + prompt_ids
         payload = b"".join(
             (
-                self._open, text, self._after_text, reason, extra,
-                b',"token_ids":', ids, b"}]", usage, b"}\n\n",
+                self._open, text, self._text_end, b',"logprobs":', logprobs,
+                b',"finish_reason":', json_bytes(finish), extra,
+                b',"token_ids":', ids, b"}]", rest, b"}\n\n",
             )
         )  # fmt: skip
         return chunk(payload)
 
     def role(self, prompt_ids: bytes, usage: bytes) -> bytes:
         """The chunk with the event that opens a chat answer."""
-        choice = b'{"index":0,"delta":{"role":"assistant","content":""}'
-        choice += b',"logprobs":null,"finish_reason":null}]'
+        choice = b'"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]'
         return chunk(
-            b"".join((self._head, choice, b',"prompt_token_ids":', prompt_ids, usage, b"}\n\n"))
+            b"".join((self._choice, choice, b',"prompt_token_ids":', prompt_ids, usage, b"}\n\n"))
         )
 
-    def usage(self, usage: bytes) -> bytes:
-        """The chunk with the event that only carries usage; no choices."""
-        return chunk(b"".join((self._head, b"]", usage, b"}\n\n")))
+    def call(self, identity: str, name: str, usage: bytes) -> bytes:
+        """The chunk with the event that opens a call of the function `name`."""
+        function = {"name": name, "arguments": ""}
+        call = {"id": identity, "type": "function", "index": 0, "function": function}
+        delta = b'"delta":' + json_bytes({"tool_calls": [call]})
+        choice = delta + b',"logprobs":null,"finish_reason":null,"token_ids":null}]'
+        return chunk(b"".join((self._choice, choice, usage, b"}\n\n")))

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from e2e.engine_simulator import sse
-from e2e.engine_simulator.answer import Exchange
 from e2e.engine_simulator.api_request import GenerationRequest
 from e2e.engine_simulator.batch import LiveSequence
+from e2e.engine_simulator.exchange import Exchange
 from e2e.engine_simulator.stop_strings import StopFinder
 from e2e.engine_simulator.vocabulary import END_OF_TEXT, Detokeniser
 

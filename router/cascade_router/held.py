@@ -1,20 +1,38 @@
 """Events of a leg that began where text and ids disagree, held back until the seam is joined."""
 
 from dataclasses import dataclass
+from typing import Final
+
+import msgspec
 
 from cascade_router import sse
+from cascade_router.usual import is_complete
 
+_REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _TEXT = b'"text":"'
 _QUOTE = 0x22
 
 
 @dataclass(frozen=True, slots=True)
 class Seam:
-    """What the detokeniser is asked: the text of `anchor`, and of `ids`, which begin with it
-    (insides of JSON lists)."""
+    """What the detokeniser is asked: the texts of ids (insides of JSON lists). Each begins with the
+    one before it."""
 
     anchor: bytes
+    """Up to the clean point."""
+    before: bytes
+    """Up to where the new leg began."""
     ids: bytes
+    """Up to the new leg's first text."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeamTexts:
+    """The answers, in the same order."""
+
+    anchor: str
+    before: str
+    ids: str
 
 
 class HeldEvents:
@@ -38,6 +56,36 @@ class HeldEvents:
         """The ids up to the first text, as insides of JSON lists."""
         position = self._first_text()
         return [] if position is None else _ids_of(self._events[: position + 1])
+
+    def text_to_give(self, texts: SeamTexts, shown: str) -> str | None:
+        """What the client has not seen of the text up to the new leg's first text, where it was
+        `shown` some since the clean point; None where the answers contradict that.
+
+        Engines give out no part of a character that is not complete, nor of an id that ends in
+        one: whatever follows the leg's own text comes later, or never.
+        """
+        said = self._said()
+        text = _after_clean(said, texts, shown)
+        if text is None and texts.anchor.endswith(_REPLACEMENT):
+            return _after_leak(said, texts, shown)
+        return text
+
+    @property
+    def ends_clean(self) -> bool:
+        """Whether the leg's first text is that of one id, and complete."""
+        position = self._first_text()
+        if position is None or sse.FINISHED in self._events[position]:
+            return False
+        ids = _ids_of(self._events[position : position + 1])
+        return [sse.count_ids(one) for one in ids] == [1] and is_complete(
+            sse.text_of(self._events[position])
+        )
+
+    def _said(self) -> str:
+        """The first text, as the leg's engine gave it out."""
+        position = self._first_text()
+        raw = b'""' if position is None else sse.text_of(self._events[position])
+        return msgspec.json.decode(raw, type=str)
 
     def joined(self, text: bytes) -> tuple[bytes, list[bytes]]:
         """One event with all ids up to the first text and this `text` (a JSON string), and the
@@ -65,3 +113,42 @@ class HeldEvents:
 def _ids_of(events: list[bytes]) -> list[bytes]:
     spans = [(event, *sse.token_ids(event)) for event in events]
     return [event[first:end] for event, _, first, end in spans if end > first >= 0]
+
+
+def _after_clean(said: str, texts: SeamTexts, shown: str) -> str | None:
+    """What is still to be given where the anchor's text is complete."""
+    start = len(texts.anchor)
+    if not (texts.before.startswith(texts.anchor) and texts.ids.startswith(texts.anchor)):
+        return None
+    if not texts.before.endswith(_REPLACEMENT):
+        new = texts.before[start:] + said
+    elif not said:
+        new = shown
+    else:
+        new = _last_of(said, texts)
+    return new[len(shown) :] if new.startswith(shown) else None
+
+
+def _last_of(said: str, texts: SeamTexts) -> str:
+    """The text since the clean point in what an engine has `said` whose leg began inside a
+    character: that is the text of its whole prompt, and more."""
+    known, start = texts.ids, len(texts.anchor)
+    # An anchor that begins inside a character has nothing to compare there.
+    first = len(texts.anchor) - len(texts.anchor.lstrip(_REPLACEMENT))
+    for end in range(len(known), start - 1, -1):
+        if said.endswith(known[first:end]):
+            return known[start:end]
+    return known[start:].rstrip(_REPLACEMENT)
+
+
+def _after_leak(said: str, texts: SeamTexts, shown: str) -> str | None:
+    """The same where the client's own prompt ends inside a character, so that the first leg began
+    with the text of the whole prompt."""
+    if texts.before.endswith(_REPLACEMENT):
+        # So did the new leg.
+        return said[len(shown) :] if said.startswith(shown) else "" if not said else None
+    first = len(texts.before) - len(texts.before.lstrip(_REPLACEMENT))
+    for end in range(len(texts.before), first, -1):
+        if shown.endswith(texts.before[first:end]):
+            return texts.before[end:] + said
+    return None

@@ -354,7 +354,8 @@ class Leg:
 
     def _fail(self, reason: str, *, is_instance_at_fault: bool = True) -> None:
         self.close()
-        self.tell(Lost(reason, is_instance_at_fault))
+        # What breaks after the end of an answer takes nothing from it.
+        self.tell(Ended() if self._answer.complete else Lost(reason, is_instance_at_fault))
 
     def _release(self) -> None:
         now = self._loop.time()

@@ -17,7 +17,7 @@ import msgspec
 from cascade_policy.accounting import usage
 from cascade_policy.pins import Pin
 from cascade_router import sse
-from cascade_router.held import HeldEvents, Seam
+from cascade_router.held import HeldEvents, Seam, SeamTexts
 from cascade_router.token_ids import inside, take, token_ids
 from cascade_router.usual import UsualEvent, is_complete
 
@@ -37,7 +37,9 @@ class ResumableStream:
 
     __slots__ = (
         "_clean",
+        "_done",
         "_event_limit",
+        "_finished",
         "_held",
         "_identity",
         "_ids_shown",
@@ -46,6 +48,7 @@ class ResumableStream:
         "_lost",
         "_shown",
         "_splitter",
+        "_usage_sent",
         "_usual",
         "_usual_now",
         "chat",
@@ -95,6 +98,8 @@ class ResumableStream:
         """Set when the answer turns out not to be resumable."""
         self.started = False
         self.complete = False
+        """Whether the client knows how the answer ended; what is missing still is in `ending`."""
+        self._finished = self._usage_sent = self._done = False
         self.cut = False
         """The place to leave this leg is reached; what it sends from here on is not wanted."""
 
@@ -185,14 +190,22 @@ class ResumableStream:
         """The leg's body has ended."""
         return b""
 
-    def finish_by_length(self) -> bytes:
-        """The end of a stream that reached its limit in a leg that could not say so."""
-        choice = (
-            b'{"index":0,"delta":{"content":""}' if self.chat else b'{"index":0,"text":""'
-        ) + b',"logprobs":null,"finish_reason":"length","stop_reason":null}'
-        event = self._identity + _CHOICES + choice + b"]}\n\n"
-        self.complete = True
-        return event + (self._usage_event() if self.wants_usage else b"") + sse.DONE_EVENT
+    def ending(self) -> bytes:
+        """What the client still has to be told when no leg follows: all of the end where the
+        stream reached its limit in a leg that could not say so, the rest of it where the last
+        leg was lost between its last token and its end."""
+        if self._done:
+            return b""
+        out = b""
+        if not self._finished:
+            choice = (
+                b'{"index":0,"delta":{"content":""}' if self.chat else b'{"index":0,"text":""'
+            ) + b',"logprobs":null,"finish_reason":"length","stop_reason":null}'
+            out = self._identity + _CHOICES + choice + b"]}\n\n"
+        if self.wants_usage and not self._usage_sent and self._identity:
+            out += self._usage_event()
+        self.complete = self._done = True
+        return out + sse.DONE_EVENT
 
     def _pass(self, events: list[bytes]) -> bytes:
         ending = self._leave_at is not None and sse.DONE_EVENT in events
@@ -238,6 +251,8 @@ class ResumableStream:
         except ValueError:
             self._lose("it sent ids that are none")
             return b""
+        if finished:
+            self.complete = self._finished = True
         self._look_at_usual()
         if not (has_text or finished or self.wants_ids or self.pin is not None):
             return b""
@@ -285,18 +300,21 @@ class ResumableStream:
 
     def _event_without_ids(self, event: bytes) -> bytes:
         if event == sse.DONE_EVENT:
-            self.complete = True
+            self.complete = self._done = True
             return event
         if event.startswith(b'data: {"error"'):
             self._lose("the engine reported an error")
             return b""
         if b'"choices":[]' in event:
+            self._usage_sent = True
             if not self.leg:
                 return event
-            return self._usage_event() if self.wants_usage else b""
+            return self._usage_event(event) if self.wants_usage else b""
         if self._has_text(event) or b'"role":' not in event:
             self._look_for_parsers(event)
-            if sse.FINISHED not in event and self._has_text(event):
+            if sse.FINISHED in event:
+                self.complete = self._finished = True
+            elif self._has_text(event):
                 self.tokens += 1
                 if self.pin is None:
                     self.pin = Pin.NO_IDS
@@ -366,12 +384,17 @@ class ResumableStream:
             parts += (b',"stop_reason":', sse.stop_reason_of(event))
         if self.wants_ids:
             parts += (b',"token_ids":[', ids, b"]")
-        parts.append(b"}]}\n\n")
+        parts.append(b"}]")
+        if finish != b"null":
+            parts.append(sse.fingerprint_of(event))
+        parts.append(b"}\n\n")
         return b"".join(parts)
 
-    def _usage_event(self) -> bytes:
+    def _usage_event(self, event: bytes = b"") -> bytes:
+        """The usage over all legs; `event` is what the last one says of its own."""
         counted = msgspec.json.encode(usage(self.prompt_tokens or 0, self.tokens))
-        return self._identity + b',"choices":[],"usage":' + counted + b"}\n\n"
+        name = sse.fingerprint_of(event)
+        return self._identity + b',"choices":[],"usage":' + counted + name + b"}\n\n"
 
     # Seams -----------------------------------------------------------------------------------
 
@@ -388,9 +411,10 @@ class ResumableStream:
         missing = ANCHOR_IDS - clean
         before = sse.tail_ids(self.prompt or b"", missing) if missing > 0 else b""
         anchor = _joined(before, inside(self.generated, max(0, clean - ANCHOR_IDS), clean))
-        return Seam(anchor, _joined(anchor, inside(self.generated, clean), *self._held.ids()))
+        known = _joined(anchor, inside(self.generated, clean))
+        return Seam(anchor, known, _joined(known, *self._held.ids()))
 
-    def join(self, anchor_text: str, whole_text: str) -> bytes:
+    def join(self, texts: SeamTexts) -> bytes:
         """Join the seam: the client gets what it has not seen of the text, then what was held.
 
         The texts are the detokeniser's answers to `seam()`. Sets `lost` if they contradict what
@@ -400,17 +424,18 @@ class ResumableStream:
         if held is None:
             return b""
         shown = "".join(msgspec.json.decode(raw, type=str) for raw in self._shown)
-        new = whole_text[len(anchor_text) :].rstrip("\ufffd")
-        if not (whole_text.startswith(anchor_text) and new.startswith(shown)):
+        text = held.text_to_give(texts, shown)
+        if text is None:
             self._lose("the text at the seam cannot be joined")
             return b""
-        joined, rest = held.joined(msgspec.json.encode(new[len(shown) :]))
+        joined, rest = held.joined(msgspec.json.encode(text))
         self._held = None
         self.noteworthy = False
         out = self._pass([joined])
-        self._shown.clear()
-        self._ids_shown = False
-        self._clean = None
+        if held.ends_clean:
+            self._shown.clear()
+            self._ids_shown = False
+            self._clean = None
         return out + (b"" if self.noteworthy else self._pass(rest))
 
 

@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 
 from cascade_router.answers import Answer
+from cascade_router.held import SeamTexts
 from cascade_router.legs import Leg
 from cascade_router.line import Unreachable
 from cascade_router.outbound import Outbound
@@ -30,10 +31,12 @@ async def join(answer: Answer, leg: Leg, request: Generation, tools: Tools) -> N
     seam = answer.seam() if isinstance(answer, ResumableStream) else None
     if seam is None or not isinstance(answer, ResumableStream):
         return
-    anchor, whole = await asyncio.gather(
-        _detokenize(seam.anchor, leg, request, tools), _detokenize(seam.ids, leg, request, tools)
+    asked = dict.fromkeys((seam.anchor, seam.before, seam.ids))  # Some may be the same.
+    texts = await asyncio.gather(*(_detokenize(ids, leg, request, tools) for ids in asked))
+    known = dict(zip(asked, texts, strict=True))
+    leg.joined(
+        answer.join(SeamTexts(*map(known.__getitem__, (seam.anchor, seam.before, seam.ids))))
     )
-    leg.joined(answer.join(anchor, whole))
 
 
 async def _detokenize(ids: bytes, leg: Leg, request: Generation, tools: Tools) -> str:

@@ -333,9 +333,7 @@ class Session:
     def _finish(self) -> Placement | None:
         """The answer is complete; nothing follows."""
         answer = self._answer
-        rest = b""
-        if isinstance(answer, ResumableStream) and not answer.complete:
-            rest = answer.finish_by_length()
+        rest = answer.ending() if isinstance(answer, ResumableStream) else b""
         self._outcome = Outcome.COMPLETED
         self._client.end(rest)
         return None

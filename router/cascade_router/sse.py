@@ -28,6 +28,7 @@ _TEXT: Final = re.compile(rb'"text":(' + _STRING + rb")")
 _CONTENT: Final = re.compile(rb'"content":(' + _STRING + rb")")
 _FINISH: Final = re.compile(rb'"finish_reason":(null|"[^"\\]*")')
 _STOP_REASON: Final = re.compile(rb'"stop_reason":(null|-?[0-9]+|' + _STRING + rb")")
+_FINGERPRINT: Final = re.compile(rb',"system_fingerprint":' + _STRING)
 _USAGE: Final = re.compile(
     rb'"usage"\s*:\s*\{[^{}]*?"prompt_tokens"\s*:\s*([0-9]+)[^}]*?"completion_tokens"\s*:\s*([0-9]+)'
 )
@@ -209,6 +210,13 @@ def stop_reason_of(event: bytes) -> bytes:
     """The stop reason as JSON."""
     found = _STOP_REASON.search(event)
     return found[1] if found is not None else b"null"
+
+
+def fingerprint_of(event: bytes) -> bytes:
+    """The member that names the engine's version and configuration, with the comma before it;
+    only the last event of a stream has one."""
+    found = _FINGERPRINT.search(event)
+    return found[0] if found is not None else b""
 
 
 def is_compact(event: bytes) -> bool:

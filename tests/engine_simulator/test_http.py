@@ -106,8 +106,14 @@ async def test_completions_end_after_16_tokens_and_chat_fills_the_context(serve:
         pytest.param({"model": "other"}, 404, "`other` does not exist", id="another model"),
         pytest.param({"prompt": []}, 400, "cannot be empty", id="no prompt"),
         pytest.param({"prompt": [10**6]}, 400, "out of vocabulary", id="unknown id"),
-        pytest.param({"prompt": ["a", "b"]}, 400, "one prompt", id="several prompts"),
-        pytest.param({"n": 2}, 400, "one answer", id="several answers"),
+        pytest.param({"n": 2, "temperature": 0}, 400, "greedy", id="several greedy answers"),
+        pytest.param({"n": 0}, 400, "at least 1", id="no answer"),
+        pytest.param({"logprobs": 99}, 400, "max allowed", id="too many logprobs"),
+        pytest.param({"prompt": [["a"]]}, 400, "list of either", id="a nested prompt"),
+        pytest.param({"logit_bias": [1]}, 400, "logit_bias", id="bias as a list"),
+        pytest.param(
+            {"stream_options": {"include_usage": True}}, 400, "stream=True", id="options unstreamed"
+        ),
         pytest.param({"max_tokens": "many"}, 400, "whole number", id="max_tokens as text"),
         pytest.param({"stop": [""]}, 400, "stop must be", id="an empty stop string"),
         pytest.param({"stop_token_ids": 5}, 400, "stop_token_ids", id="stop ids as a number"),

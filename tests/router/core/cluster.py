@@ -75,6 +75,7 @@ class Instance:
     engine: Engine
     member: Member
     kill_engine: Callable[[], Any]
+    engine_port: int
 
     @property
     def url(self) -> str:
@@ -165,7 +166,7 @@ async def cluster(
             stack.push_async_callback(sidecar.stop)
             member = Member(config.pod_name, config.address, stage)
             service.instances.append(
-                Instance(config.pod_name, stage, sidecar, engine, member, engines.aclose)
+                Instance(config.pod_name, stage, sidecar, engine, member, engines.aclose, port)
             )
         await until(
             lambda: all(instance.sidecar.tools.own.healthy for instance in service.instances),

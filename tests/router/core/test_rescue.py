@@ -192,3 +192,31 @@ async def test_without_any_engine_clients_get_503(tmp_path: Path) -> None:
         response = await client.post(service[0].url + "/v1/completions", json=body)
         assert response.status_code in (502, 503)
         await service.settle()
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+@pytest.mark.parametrize("natural", [True, False], ids=["ended by the model", "ended by length"])
+@on_uvloop
+async def test_an_engine_that_dies_between_its_last_token_and_its_end_changes_nothing(
+    tmp_path: Path, path: str, natural: bool
+) -> None:
+    async with cluster(tmp_path, [0, 0], stage_map()) as service:
+        messages = [{"role": "user", "content": "the river"}]
+        chat = path.endswith("chat/completions")
+        prompt = chat_prompt(messages) if chat else [288, 9]
+        tokens = 2000 if natural else 30
+        want = expected_output(prompt, tokens, ignore_eos=not natural)
+        assert want.finish_reason == ("stop" if natural else "length")
+        for instance in service.instances:
+            instance.engine.faults.reset_after_tokens = len(want.ids)
+        body = {
+            "messages": messages, "prompt": prompt, "max_tokens": tokens, "ignore_eos": not natural,
+            "stream_options": {"include_usage": True},
+        }  # fmt: skip
+        del body["prompt" if chat else "messages"]
+        got = await stream(service[0].url, path, body)
+        assert (got.text, got.errors, got.done) == (want.text, [], True)
+        assert got.finish == [want.finish_reason]
+        assert [usage["completion_tokens"] for usage in got.usage] == [len(want.ids)]
+        await service.settle()
+        assert service.metric("cascade_rescues_total") == 0

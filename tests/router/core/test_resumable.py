@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade_policy.pins import Pin
+from cascade_router.held import SeamTexts
 from cascade_router.resumable import ResumableStream
 from tests.router.core.test_sse import TEXT, completion
 
@@ -124,16 +125,65 @@ def test_a_seam_is_joined_with_the_detokenisers_text(wants_ids: bool) -> None:
     stream.begin_leg()
     assert stream.feed(completion("", [14], prompt=[1, 2, 10])) == b""
     assert stream.seam() is None
-    assert stream.feed(completion("LEAKED PROMPT", [15, 16]) + completion("z", [17])) == b""
+    assert stream.feed(completion("LEAKED PROMPT..abcdef", [15, 16]) + completion("z", [17])) == b""
     assert stream.joinable
     seam = stream.seam()
     assert seam is not None
-    assert (seam.anchor, seam.ids) == (b"1,2,10", b"1,2,10,11,12,13,14,15,16")
-    out = events_of(stream.join("..a", "..abcdef"))
+    assert (seam.anchor, seam.before) == (b"1,2,10", b"1,2,10,11,12,13")
+    assert seam.ids == b"1,2,10,11,12,13,14,15,16"
+    out = events_of(stream.join(SeamTexts("..a", "..abc\ufffd", "..abcdef")))
     assert [event["choices"][0]["text"] for event in out] == ["def", "z"]
     ids = [event["choices"][0].get("token_ids") for event in out]
     assert ids == ([[14, 15, 16], [17]] if wants_ids else [None, None])
     assert stream.ids() == b"1,2,10,11,12,13,14,15,16,17"
+
+
+def seam_after(first_of_leg: bytes) -> ResumableStream:
+    """A stream whose second leg began after two ids of one event, and brought this."""
+    stream = new()
+    stream.feed(completion("a", [10], prompt=[1]) + completion("bc", [11, 12]))
+    stream.settle()
+    stream.begin_leg()
+    assert stream.feed(first_of_leg) == b""
+    return stream
+
+
+def texts_of(data: bytes) -> list[str]:
+    """The texts of completions events."""
+    return [event["choices"][0]["text"] for event in events_of(data)]
+
+
+def test_what_an_engine_holds_back_at_a_seam_comes_once() -> None:
+    """The id 14 ends inside a character: its engine gives it out with the next one, as a whole."""
+    stream = seam_after(completion("d", [13, 14]))
+    assert texts_of(stream.join(SeamTexts("a", "abc", "abcd caf\ufffd"))) == ["d"]
+    assert texts_of(stream.feed(completion(" café", [15]))) == [" café"]
+
+
+def test_what_an_engine_holds_back_at_the_end_never_comes() -> None:
+    stream = seam_after(completion("", [13], "length"))
+    assert texts_of(stream.join(SeamTexts("a", "abc", "abc caf\ufffd"))) == [""]
+
+
+def test_a_leg_that_is_lost_after_a_seam_that_is_not_clean_leads_to_another_seam() -> None:
+    stream = seam_after(completion("d", [13, 14]))
+    stream.join(SeamTexts("a", "abc", "abcd caf\ufffd"))
+    stream.settle()
+    stream.begin_leg()
+    assert stream.feed(completion("a whole prompt: abcd café", [15])) == b""
+    texts = SeamTexts("a", "abcd caf\ufffd", "abcd café")
+    assert texts_of(stream.join(texts)) == [" café"]
+
+
+def test_a_prompt_that_ends_inside_a_character_comes_out_once() -> None:
+    """The first leg began with the text of the whole prompt; so does the next one."""
+    stream = new()
+    stream.feed(completion("prompt é b", [10, 11], prompt=[1, 2]))
+    stream.settle()
+    stream.begin_leg()
+    stream.feed(completion("c", [12]))
+    texts = SeamTexts("prompt \ufffd", "prompt é b", "prompt é bc")
+    assert texts_of(stream.join(texts)) == ["c"]
 
 
 def test_a_seam_that_contradicts_what_was_shown_is_a_loss() -> None:
@@ -142,7 +192,7 @@ def test_a_seam_that_contradicts_what_was_shown_is_a_loss() -> None:
     stream.settle()
     stream.begin_leg()
     stream.feed(completion("d", [13]))
-    assert stream.join("..a", "..aXYd") == b""
+    assert stream.join(SeamTexts("..a", "..aXY", "..aXYd")) == b""
     assert stream.lost is not None
 
 
@@ -163,6 +213,42 @@ def test_a_chat_is_rewrapped_in_the_shape_of_its_first_leg() -> None:
     assert last["choices"][0]["finish_reason"] == "stop"
     assert usage["usage"] == {"prompt_tokens": 2, "completion_tokens": 3, "total_tokens": 5}
     assert stream.complete
+
+
+NAMED = b',"system_fingerprint":"vllm-0.32.0-5e"}\n\n'
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_the_last_event_names_the_engine_after_a_hand_over_as_well(chat: bool) -> None:
+    stream = new(chat=chat)
+    first = chat_chunk({"content": "a"}, [10]) if chat else completion("a", [10], prompt=[1])
+    stream.feed((role_chunk([1]) if chat else b"") + first)
+    stream.begin_leg()
+    out = stream.feed(completion("b", [11], prompt=[1, 10]))
+    out += stream.feed(completion("c", [12], "stop").replace(b"}\n\n", NAMED))
+    names = [event.get("system_fingerprint") for event in events_of(out)]
+    assert names == [None, "vllm-0.32.0-5e"]
+
+
+def test_the_usage_names_the_engine_after_a_hand_over_as_well() -> None:
+    stream = new(wants_usage=True)
+    stream.feed(completion("a", [10], prompt=[1]))
+    stream.begin_leg()
+    stream.feed(completion("b", [11], "stop", prompt=[1, 10]))
+    counted = b'data: {"id":"x","object":"y","choices":[],"usage":{"prompt_tokens":2}' + NAMED
+    (event,) = events_of(stream.feed(counted))
+    assert event["system_fingerprint"] == "vllm-0.32.0-5e"
+    assert event["usage"]["total_tokens"] == 3
+
+
+def test_text_that_looks_like_an_engines_name_is_not_taken_for_one() -> None:
+    stream = new(chat=True)
+    stream.feed(role_chunk([1]) + chat_chunk({"content": "a"}, [10]))
+    stream.begin_leg()
+    text = ',"system_fingerprint":"no"'
+    (event,) = events_of(stream.feed(completion(text, [11], "stop", prompt=[1, 10])))
+    assert event["choices"][0]["delta"]["content"] == text
+    assert "system_fingerprint" not in event
 
 
 def test_empty_deltas_that_exist_for_their_ids_only_are_dropped() -> None:
@@ -230,7 +316,33 @@ def test_a_stream_that_may_make_nothing_more_ends_by_length(chat: bool) -> None:
     stream = new(chat=chat, wants_usage=True)
     text = chat_chunk({"content": "a"}, [10]) if chat else completion("a", [10], prompt=[1])
     stream.feed((role_chunk([1]) if chat else b"") + text)
-    last, usage = events_of(stream.finish_by_length())
+    last, usage = events_of(stream.ending())
     assert last["choices"][0]["finish_reason"] == "length"
     assert usage["usage"]["completion_tokens"] == 1
     assert stream.complete
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_leg_that_is_lost_after_the_last_token_leaves_nothing_to_resume(
+    chat: bool, reason: str
+) -> None:
+    stream = new(chat=chat, wants_usage=True)
+    text = chat_chunk({"content": "a"}, [10]) if chat else completion("a", [10], prompt=[1])
+    last = chat_chunk({"content": "b"}, [11], reason) if chat else completion("b", [11], reason)
+    stream.feed((role_chunk([1]) if chat else b"") + text + last)
+    stream.settle()
+    assert stream.complete
+    assert not stream.resumable
+    rest = stream.ending()
+    (counted,) = events_of(rest)
+    assert counted["usage"]["completion_tokens"] == 2
+    assert rest.endswith(b"data: [DONE]\n\n")
+    assert stream.ending() == b""
+
+
+def test_what_the_client_has_of_the_end_is_not_repeated() -> None:
+    stream = new(wants_usage=True)
+    usage = b'data: {"id":"x","object":"y","choices":[],"usage":{"prompt_tokens":9}}\n\n'
+    stream.feed(completion("a", [10], "stop", prompt=[1]) + usage)
+    assert stream.ending() == b"data: [DONE]\n\n"
