@@ -9,19 +9,17 @@ import asyncio
 import contextlib
 import logging
 
-from cascade_policy.accounting import COMPLETIONS_PATH, Budget, next_leg
 from cascade_policy.arrival import Purpose
 from cascade_policy.instance_book import RefusalReason
-from cascade_policy.offer import Offer
 from cascade_policy.pins import Pin
 from cascade_policy.stage_map import RECOMPUTE
 from cascade_router import client_side, faults, limits
 from cascade_router.account import RequestAccount
 from cascade_router.announce import InvalidAnnouncement, read_offer
 from cascade_router.answers import WholeAnswer, new_answer
+from cascade_router.course import Course
 from cascade_router.dispatch import Placement
 from cascade_router.errors import UPSTREAM, RequestError, leaving_error
-from cascade_router.handover import Growth, Target, first_review
 from cascade_router.hop_side import HEADER_REFUSED, REFUSED
 from cascade_router.legs import (
     AskedToLeave,
@@ -38,10 +36,10 @@ from cascade_router.legs import (
 )
 from cascade_router.line import Unreachable
 from cascade_router.metrics import HandoverOutcome, Outcome
-from cascade_router.move import Move
 from cascade_router.outbound import Outbound
 from cascade_router.placing import Placing
 from cascade_router.record import LegRecord, RequestRecord
+from cascade_router.relocation import Relocation
 from cascade_router.request import Generation
 from cascade_router.resumable import ResumableStream
 from cascade_router.seams import join
@@ -64,11 +62,12 @@ class Session:
         record.request_id, record.streamed = request.request_id, request.streamed
         self._answer = new_answer(request, tools.event_limit)
         self._placing = Placing(tools, request, record)
+        self._course = Course(tools, client, request, self._answer, self._placing)
+        self._relocation = Relocation(tools, self._course, record)
         self._account = RequestAccount(tools.metrics, record)
         self._outcome = Outcome.CANCELLED
         self._leg: Leg | None = None
         self._leg_record: LegRecord | None = None
-        self._move: Move | None = None
         self._source = ""
         self._head_sent = False
         self._failures = 0
@@ -115,7 +114,7 @@ class Session:
     async def _place(self, *, binding: bool = True, refused: bool = False) -> Placement:
         """The cheapest instance for the sequence as it is now."""
         return await self._placing.place(
-            self._length(),
+            self._course.length,
             self._answer.tokens,
             binding=binding,
             running=self._head_sent,
@@ -124,10 +123,10 @@ class Session:
 
     async def _relay(self, placement: Placement) -> Report:
         """One leg: the client gets its events until it is over; what ended it is returned."""
-        tools, body = self._tools, self._leg_body()
+        tools, body = self._tools, self._course.begin_leg()
         if body is None:
             return Ended()
-        length, purpose = self._length(), self._purpose()
+        length, purpose = self._course.length, self._course.purpose
         arrival = self._placing.arrival(placement, length, purpose)
         stay = None
         if arrival.purpose is Purpose.FIRST:
@@ -143,9 +142,9 @@ class Session:
         record = self.record.begin_leg(purpose, member, length, tools.loop.time())
         self._leg_record = record
         leg = self._leg = Leg(placement, self._answer, self._client, self, stay, tools.loop)
-        self._schedule_review(leg)
+        self._relocation.schedule(leg)
         headers = tools.tracing.headers(self.record, record, self._request.headers)
-        request = Outbound(self._leg_path(), body, headers)
+        request = Outbound(self._course.path, body, headers)
         report: Report | None = None
         try:
             await leg.send(tools.peers.line(placement.member, arrival, request, leg))
@@ -157,7 +156,7 @@ class Session:
             self._account.last_tokens(leg.last_at)
             record.end(outcome_of(report), self._answer.tokens - before, tools.loop.time())
             if not isinstance(report, Cut):
-                self._give_up_move()
+                self._relocation.give_up()
         return report
 
     async def _follow(self, leg: Leg) -> Report:
@@ -166,79 +165,20 @@ class Session:
             report = await leg.report()
             match report:
                 case Due():
-                    await self._review(leg)
+                    await self._relocation.review(leg)
                 case AskedToLeave(going):
-                    await self._evacuate(leg, going)
+                    await self._relocation.evacuate(leg, going)
                 case Warmed():
-                    self._after_warm_up(leg, report)
+                    self._relocation.after_warm_up(leg, report)
                 case Joinable():
                     await join(self._answer, leg, self._request, self._tools)
                 case _:
                     return report
 
-    async def _review(self, leg: Leg) -> None:
-        """The sequence has grown: should it leave, and for whom? The leg goes on meanwhile."""
-        answer, budget = self._answer, self._budget_left()
-        if isinstance(answer, ResumableStream) and budget is not None and self._movable:
-            target = await self._tools.mover.target(
-                Growth(
-                    leg.placement.member,
-                    self._length(),
-                    budget.max_tokens,
-                    self._placing.sequence,
-                    self._placing.failed,
-                )
-            )
-            if target is not None and self._movable:
-                self._move = Move(
-                    self._tools, self._placing, answer, self._request, target, self.record
-                )
-                self._move.begin(leg, self._length())
-                return
-        self._review_later(leg)
-
-    async def _evacuate(self, leg: Leg, going: bool) -> None:
-        """The instance has no memory for the sequence any more: it goes where there is some, or
-        waits for it. One that leaves (`going`) keeps it until another place is found; it asks
-        again. One that is on its way already, or cannot go, stays as it is."""
-        answer = self._answer
-        if not isinstance(answer, ResumableStream) or not self._movable or self._move is not None:
-            return
-        length = self._length()
-        refuge = await self._placing.refuge(leg.placement, length, answer.tokens)
-        if self._movable and not (going and refuge is None):
-            target = None if refuge is None else Target(refuge, Offer())
-            self._move = Move(
-                self._tools, self._placing, answer, self._request, target, self.record
-            )
-            self._move.flee()
-
-    def _after_warm_up(self, leg: Leg, report: Warmed) -> None:
-        """The target of a move is warm, or will not be: leave now, or stay after all."""
-        move = self._move
-        if move is None or move.target is None:
-            return
-        if report.problem is not None:
-            self._move = None
-            refused, address = move.refused, move.target.member.address
-            outcome = HandoverOutcome.REFUSED if refused else HandoverOutcome.FAILED
-            self._tools.metrics.handover(outcome, move.transport)
-            if not refused:
-                self._tools.bans.failed(address, self._tools.loop.time())
-                self._placing.failed |= {address}
-        elif self._movable:
-            move.warmed(leg, self._length())
-            return
-        else:
-            self._give_up_move()
-        self._review_later(leg)
-
     async def _hand_over(self, source: Placement) -> Placement:
         """The leg was left at a clean point: the sequence goes on at its target, or, without one,
         as soon as there is room."""
-        move, self._move = self._move, None
-        if move is None:
-            raise AssertionError("a leg was cut although nobody was to leave it")
+        move = self._relocation.left()
         self._source = source.member.address
         self._account.handed_over(move.transport)
         self._answer.settle()
@@ -247,7 +187,7 @@ class Session:
         if target is None:
             target = await self._place(binding=False)
         else:
-            self._tools.dispatcher.sent(target.member, self._length())
+            self._tools.dispatcher.sent(target.member, self._course.length)
         if self._request.wants_trace:
             stages = (source.member.stage, target.member.stage)
             self._client.body(client_side.trace(self.record.handovers, *stages))
@@ -352,7 +292,7 @@ class Session:
     def _close(self, _: object) -> None:
         """Whatever happened: nothing of the request stays behind."""
         tools = self._tools
-        self._give_up_move()
+        self._relocation.give_up()
         if self._leg is not None:
             self._leg.close()
         self._leg = self._task = None
@@ -369,64 +309,6 @@ class Session:
         )
         tools.tell(self.record)
         tools.waiting.wake()
-
-    # Legs ------------------------------------------------------------------------------------
-
-    def _leg_body(self) -> bytes | None:
-        """The body of the next leg's request; None when there is nothing left to make."""
-        answer = self._answer
-        answer.begin_leg()
-        if not isinstance(answer, ResumableStream) or not answer.leg:
-            return self._request.first_leg()
-        budget = self._budget_left()
-        return None if budget is None else self._request.next_leg(answer.ids(), budget)
-
-    @property
-    def _resumed(self) -> bool:
-        return isinstance(self._answer, ResumableStream) and self._answer.leg > 0
-
-    def _leg_path(self) -> str:
-        return COMPLETIONS_PATH if self._resumed else self._request.path
-
-    def _purpose(self) -> Purpose:
-        return Purpose.RESUME if self._resumed else Purpose.FIRST
-
-    @property
-    def _movable(self) -> bool:
-        """Whether the sequence may leave its instance at this moment."""
-        return self._answer.resumable and not self._client.slow
-
-    def _schedule_review(self, leg: Leg) -> None:
-        """When the sequence will have outgrown the stage it runs in."""
-        prompt = self._answer.prompt_tokens
-        stage_map = self._tools.dispatcher.view.stage_map
-        if prompt is None or stage_map is None or not isinstance(self._answer, ResumableStream):
-            return
-        member = self._tools.dispatcher.current(leg.placement.member)
-        at = first_review(stage_map, member.stage, prompt + self._answer.tokens)
-        leg.review_at(float("inf") if at is None else at - prompt)
-
-    def _review_later(self, leg: Leg) -> None:
-        leg.review_at(self._answer.tokens + self._tools.slice_tokens)
-
-    def _give_up_move(self) -> None:
-        """Nothing comes of a move that was being prepared."""
-        move, self._move = self._move, None
-        if move is not None:
-            move.cancel()
-            self._tools.metrics.handover(HandoverOutcome.CANCELLED, move.transport)
-
-    def _budget_left(self) -> Budget | None:
-        """The client's limits less what is done; None when nothing may be made any more."""
-        stage_map, prompt = self._tools.dispatcher.view.stage_map, self._answer.prompt_tokens
-        if stage_map is None or prompt is None:
-            return None
-        return next_leg(self._request.budget(prompt, stage_map.max_length), self._answer.tokens)
-
-    def _length(self) -> int:
-        """Tokens of the sequence now: prompt, as well as it is known, and output."""
-        prompt = self._answer.prompt_tokens
-        return (self._placing.estimate or 0 if prompt is None else prompt) + self._answer.tokens
 
     def _pin(self, reason: Pin | None) -> None:
         if reason is not None and self.record.pin is None:
@@ -460,11 +342,11 @@ class Session:
             self._pin(answer.pin)
             if not answer.leg and answer.prompt_tokens is not None:
                 tools.gauge.learn(self._request, answer.prompt_tokens)
-            self._schedule_review(leg)
+            self._relocation.schedule(leg)
 
     def computed(self, cached_tokens: int) -> None:
         """The engine says how many tokens of the prompt it held."""
-        if not self._resumed:
+        if not self._course.resumed:
             self.record.cached_tokens = cached_tokens
 
     # What the client does --------------------------------------------------------------------
@@ -495,8 +377,8 @@ class Session:
 
     def view_changed(self) -> None:
         """Stages may have other ranges, and instances other stages."""
-        if self._leg is not None and self._leg.has_tokens and self._move is None:
-            self._schedule_review(self._leg)
+        if self._leg is not None:
+            self._relocation.view_changed(self._leg)
 
     def sweep(self, now: float) -> None:
         """Once a second: count what was decoded, and look for silent instances."""
@@ -509,5 +391,5 @@ class Session:
         if isinstance(self._answer, WholeAnswer):
             self._leg.check_silence(now, limits.WHOLE_ANSWER_SECONDS, timing.stream_idle)
         else:
-            first = timing.first_byte + self._tools.prefill_seconds(self._length())
+            first = timing.first_byte + self._tools.prefill_seconds(self._course.length)
             self._leg.check_silence(now, first, timing.stream_idle)
