@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from cascade_policy.stage_map import Boundaries, Handoff, StageMap
+from cascade_policy.stage_map import WARM, Boundaries, Handoff, StageMap
 from e2e.bench.rivals import RIVALS, running
 from e2e.bench.rivals.process import free_ports, serving
 from e2e.continuity_suite.engines import Engines
@@ -122,7 +122,9 @@ def _engines(count: int) -> Iterator[list[_Engine]]:
 
 
 def _hard(stage_map: StageMap) -> StageMap:
-    return replace(stage_map, boundaries=Boundaries.HARD, handoff=Handoff(slice_tokens=16))
+    return replace(
+        stage_map, boundaries=Boundaries.HARD, handoff=Handoff(transport=WARM, slice_tokens=16)
+    )
 
 
 def _killer(engines: Sequence[_Engine]) -> Callable[[], Awaitable[None]]:
