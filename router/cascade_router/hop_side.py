@@ -143,7 +143,10 @@ class HopRelay:
 
     def body(self, data: bytes) -> None:
         self._channel.body(self._number, data)
-        self._before, self._last = self._last, data
+        # The ends of the last two reads; not all of them: thousands of streams would keep what a
+        # burst brought.
+        self._before = self._last
+        self._last = data if len(data) <= _TAIL_BYTES else data[-_TAIL_BYTES:]
         booking = self._booking
         if booking is None or self._blind:
             return

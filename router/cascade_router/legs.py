@@ -167,7 +167,7 @@ class Leg:
         self._headers: dict[str, str] = {}
         self._opened = False
         self._error = b""
-        # The newest read: its end tells of the cache, and that it is another one, of life.
+        # The end of the newest read: it tells of the cache, and that it is another one, of life.
         self._tail = self._tail_seen = b""
         self._ended: str | None = None
         self._started_with = answer.tokens
@@ -270,7 +270,8 @@ class Leg:
             self._look()
         elif self._booking is not None:
             self._booking.grown = answer.tokens - self._started_with
-        self._tail = data
+        # Not all of it: thousands of streams would keep what a burst brought.
+        self._tail = data if len(data) <= _TAIL_BYTES else data[-_TAIL_BYTES:]
 
     def leave_please(self, going: bool) -> None:
         self.tell(AskedToLeave(going))
@@ -281,7 +282,7 @@ class Leg:
             self._release()
             self.tell(Refused(self._status, self._headers, self._error))
             return
-        cached = sse.cached_tokens_of(self._tail[-_TAIL_BYTES:])
+        cached = sse.cached_tokens_of(self._tail)
         if cached is not None:
             self._listener.computed(cached)
             if self._stay is not None:
