@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 
@@ -14,7 +15,6 @@ from cascade_router import faults
 from cascade_router.config import Config, InvalidConfig
 from cascade_router.limits import Timing
 from cascade_router.membership import Membership
-from cascade_router.process_limits import allow_many_files, return_memory
 from cascade_router.sidecar import Sidecar
 from cascade_router.view_file import ViewFile
 
@@ -30,8 +30,7 @@ def main() -> None:
     except (InvalidConfig, ValueError) as error:
         sys.exit(f"cascade-router: {error}")
     logging.basicConfig(level=config.log_level, format=LOG_FORMAT)
-    allow_many_files()
-    return_memory()
+    _allow_many_files()
     gc.freeze()
     try:
         uvloop.run(serve(config, timing))
@@ -79,6 +78,13 @@ async def _told_to_stop(following: asyncio.Task[None]) -> None:
     stopping.cancel()
     following.result()
     raise RuntimeError("the view of the service is no longer followed")
+
+
+def _allow_many_files() -> None:
+    """A socket per stream and side: take what the hard limit gives."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":
