@@ -120,7 +120,7 @@ class StageMap:
         """Read the wire form. Raises InvalidStageMap."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InvalidStageMap(f"the stage map is not JSON: {error}") from None
         if not isinstance(data, dict):
             raise InvalidStageMap("the stage map must be a JSON object")
@@ -131,7 +131,7 @@ class StageMap:
             )
         try:
             return _from_json(data)
-        except (KeyError, TypeError, ValueError, InvalidEngineModel) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, InvalidEngineModel) as error:
             if isinstance(error, InvalidStageMap):
                 raise
             raise InvalidStageMap(f"the stage map is malformed: {error!r}") from error
