@@ -5,6 +5,7 @@ an unknown format version is refused, and the reader keeps the last map it under
 """
 
 import json
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ class StageMap:
     def loads(cls, text: str) -> "StageMap":
         """Read the wire form. Raises InvalidStageMap."""
         try:
-            data = json.loads(text)
+            data = json.loads(text, parse_float=_finite, parse_constant=_finite)
         except (ValueError, RecursionError) as error:
             raise InvalidStageMap(f"the stage map is not JSON: {error}") from None
         if not isinstance(data, dict):
@@ -172,6 +173,13 @@ def _to_json(stage_map: StageMap) -> dict[str, Any]:
             for stage in stage_map.stages
         ],
     }
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number to reckon with")
+    return number
 
 
 def _copying(handoff: Handoff) -> dict[str, float]:

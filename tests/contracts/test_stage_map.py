@@ -76,6 +76,8 @@ def test_another_format_version_is_refused(version: object) -> None:
         pytest.param(wire(stages=7), id="a number for stages"),
         pytest.param(wire(maxLength=1), id="a maximum that is not where the last stage ends"),
         pytest.param(wire(maxLength=float("inf")), id="a maximum without end"),
+        pytest.param(wire(bias=float("nan")), id="a bias that is no number"),
+        pytest.param(wire(bias=10**400), id="a bias beyond all numbers"),
         pytest.param("[" * 100_000, id="lists without end"),
         pytest.param(wire(engine={}), id="an engine without coefficients"),
         pytest.param(wire(boundaries="wobbly"), id="an unknown kind of boundary"),
