@@ -5,6 +5,7 @@ an unknown format version is refused, and the reader keeps the last map it under
 """
 
 import json
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,8 +120,8 @@ class StageMap:
     def loads(cls, text: str) -> "StageMap":
         """Read the wire form. Raises InvalidStageMap."""
         try:
-            data = json.loads(text)
-        except ValueError as error:
+            data = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        except (ValueError, RecursionError) as error:
             raise InvalidStageMap(f"the stage map is not JSON: {error}") from None
         if not isinstance(data, dict):
             raise InvalidStageMap("the stage map must be a JSON object")
@@ -131,7 +132,7 @@ class StageMap:
             )
         try:
             return _from_json(data)
-        except (KeyError, TypeError, ValueError, InvalidEngineModel) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, InvalidEngineModel) as error:
             if isinstance(error, InvalidStageMap):
                 raise
             raise InvalidStageMap(f"the stage map is malformed: {error!r}") from error
@@ -172,6 +173,13 @@ def _to_json(stage_map: StageMap) -> dict[str, Any]:
             for stage in stage_map.stages
         ],
     }
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no number to reckon with")
+    return number
 
 
 def _copying(handoff: Handoff) -> dict[str, float]:

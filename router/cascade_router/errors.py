@@ -61,6 +61,11 @@ def leaving_error() -> RequestError:
     return RequestError(503, UNAVAILABLE, "this instance is leaving", retry_after=1)
 
 
+def unwell_error() -> RequestError:
+    """What whoever sends a sequence to an instance whose engine does not answer is told."""
+    return RequestError(503, UNAVAILABLE, "this instance's engine is not well", retry_after=1)
+
+
 def error_body(status: int, kind: str, message: str, dialect: Dialect = Dialect.OPENAI) -> bytes:
     """`{"error": {"message", "type", "param", "code"}}`, the shape that OpenAI clients parse, or
     `{"type": "error", "error": {"type", "message"}}` for those of the Messages API."""

@@ -21,7 +21,13 @@ from cascade_router.api import PEER_METHODS
 from cascade_router.calls import Call
 from cascade_router.channel.frames import InvalidFrame
 from cascade_router.channel.target_end import TargetChannel
-from cascade_router.errors import NOT_FOUND, UPSTREAM, RequestError, leaving_error
+from cascade_router.errors import (
+    NOT_FOUND,
+    UPSTREAM,
+    RequestError,
+    leaving_error,
+    unwell_error,
+)
 from cascade_router.http1 import JSON, request_bytes
 from cascade_router.line import Unreachable
 from cascade_router.outbound import Outbound
@@ -67,10 +73,10 @@ class HopSide:
             unknown = RequestError(404, NOT_FOUND, f"{path} is not served to peers")
             channel.answer(number, unknown.status, {"content-type": JSON}, unknown.body())
             return None
-        if self._own.leaving and arrival.purpose is not Purpose.CONTROL:
-            leaving = leaving_error()
-            headers = {"content-type": JSON, **dict(leaving.headers())}
-            channel.answer(number, leaving.status, headers, leaving.body())
+        if not self._own.available and arrival.purpose is not Purpose.CONTROL:
+            closed = leaving_error() if self._own.leaving else unwell_error()
+            headers = {"content-type": JSON, **dict(closed.headers())}
+            channel.answer(number, closed.status, headers, closed.body())
             return None
         refused = self._own.refusal(arrival)
         if refused is not None:
@@ -133,7 +139,7 @@ class HopRelay:
         except Unreachable as error:
             self.lost(str(error))
             return
-        if self._channel.slow:
+        if self._channel.is_to_wait(self._number):
             self._call.pause()
 
     # The engine's answer ---------------------------------------------------------------------

@@ -79,8 +79,10 @@ class LengthGauge:
         text = prompt_text(request)
         script = _script(text)
         tokens = prompt_tokens - MESSAGE_TOKENS * text.messages
-        if text.undecoded or text.ids or text.size == 0 or tokens <= 0:
+        if text.undecoded or text.ids or text.beside or tokens <= 0:
             return
+        if text.size < tokens:
+            return  # No token is shorter than a byte: there is more in this prompt than its text.
         estimate = self._estimate(script, text)
         self._metrics.estimated(script, abs(estimate - prompt_tokens) / prompt_tokens)
         seen = self._seen[script] = self._seen[script] + 1

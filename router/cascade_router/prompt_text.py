@@ -25,6 +25,8 @@ _INNER: Final = (
     *("tool_calls", "function", "arguments"),
 )
 """Where messages, their parts and earlier calls of tools keep their text."""
+_WITHOUT_TEXT: Final = ("text", "tool_use", "message", "reasoning", "tool_result")
+"""Types of parts that may have none of these, and still are no data."""
 _DEPTH: Final = 8
 """How deep text can lie; no API nests it further."""
 
@@ -41,6 +43,8 @@ class PromptText:
     messages: int = 0
     undecoded: int = 0
     """Bytes of fields that were not looked into."""
+    beside: bool = False
+    """Whether images or other data go along, which take tokens that no text accounts for."""
 
 
 def prompt_text(request: Generation) -> PromptText:
@@ -63,6 +67,7 @@ def prompt_text(request: Generation) -> PromptText:
         ids=sum(map(_ids, fields.values())),
         messages=sum(map(_messages, fields.values())),
         undecoded=undecoded,
+        beside=any(_has_data(field, _DEPTH) for field in fields.values()),
     )
 
 
@@ -79,6 +84,18 @@ def _texts(content: object, depth: int) -> Iterator[str]:
                 yield from _texts(content[name], depth - 1)
         if content.get("type") == "tool_use":
             yield msgspec.json.encode(content.get("input")).decode()
+
+
+def _has_data(content: object, depth: int) -> bool:
+    """Whether a field has parts that are neither text nor hold any."""
+    if depth and isinstance(content, list):
+        return any(_has_data(part, depth - 1) for part in content)
+    if not (depth and isinstance(content, Mapping)):
+        return False
+    inner = [content[name] for name in _INNER if name in content]
+    if not inner:
+        return content.get("type", "text") not in _WITHOUT_TEXT
+    return any(_has_data(part, depth - 1) for part in inner)
 
 
 def _ids(content: object) -> int:

@@ -35,6 +35,7 @@ from cascade_router.legs import (
     outcome_of,
 )
 from cascade_router.line import Unreachable
+from cascade_router.membership import Member
 from cascade_router.metrics import HandoverOutcome, Outcome
 from cascade_router.outbound import Outbound
 from cascade_router.placing import Placing
@@ -71,6 +72,8 @@ class Session:
         self._source = ""
         self._head_sent = False
         self._failures = 0
+        self._accused: set[str] = set()
+        """Addresses whose engine failed on the request, as long as none has done better."""
         self._tokens_at_failure = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -197,10 +200,10 @@ class Session:
         """An instance did not take the request: ask again, go elsewhere, or tell the client."""
         if HEADER_REFUSED in refused.headers:
             return await self._after_no(placement, refused)
-        tools, member = self._tools, placement.member
+        member = placement.member
         moving = self._account.change_failed(HandoverOutcome.REFUSED)
         if refused.status >= 500 and refused.status != 503:
-            tools.bans.failed(member.address, tools.loop.time())
+            self._accused.add(member.address)
         clients_fault = refused.status < 500 and refused.status != 429
         try:
             if clients_fault and not self._head_sent:
@@ -324,12 +327,20 @@ class Session:
         if isinstance(self._answer, ResumableStream):
             self._pin(self._answer.pin)
         member = self._leg.placement.member
-        self._tools.bans.succeeded(member.address)
+        self._judge(member)
         if self._head_sent:
             return
         self._head_sent = True
         self.record.status = 200
         client_side.begin(self._client, self._request, member, self.record.pin, headers)
+
+    def _judge(self, member: Member) -> None:
+        """`member` serves the request, so it was not the request that engines failed on before."""
+        bans, now = self._tools.bans, self._tools.loop.time()
+        bans.succeeded(member.address)
+        for address in self._accused - {member.address}:
+            bans.failed(address, now)
+        self._accused.clear()
 
     def first_tokens(self, now: float) -> None:
         """Tokens came from the running leg for the first time."""

@@ -33,7 +33,7 @@ def read_view(text: str, own_address: str) -> View:
         members = tuple(_member(item) for item in data["members"])
     except InvalidStageMap as error:
         raise InvalidView(f"stageMap: {error}") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidView(
             f"expected {{stageMap, members: [{{name, address, stage}}]}}: {error!r}"
         ) from None

@@ -92,6 +92,8 @@ class Channels:
             channel.close("it did not accept a channel in time")
         except OSError as error:
             channel.close(error.strerror or str(error))
+        except ValueError:
+            channel.close("its address is none")
         except NoConnection:
             pass  # The channel has told everybody itself.
 

@@ -113,10 +113,9 @@ class TargetChannel(asyncio.Protocol):
 
     # What relays do --------------------------------------------------------------------------
 
-    @property
-    def slow(self) -> bool:
-        """Whether the front does not keep up."""
-        return self._slow
+    def is_to_wait(self, number: int) -> bool:
+        """Whether this answer is to be held back: its client or the whole front is slow."""
+        return self._slow or number in self._held
 
     def describe(self, now: float) -> dict[str, object]:
         """This end, as `state_page` shows it."""

@@ -6,16 +6,28 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from cascade_policy.arrival import Arrival
 from cascade_router import limits
 from cascade_router.channel import handshake
 from cascade_router.channel.frames import Kind, frame
+from cascade_router.outbound import Outbound
+from cascade_router.pool import Pool
+from cascade_router.upstream import Upstream
 from e2e.engine_simulator.next_token import expected_output
-from tests.router.core.cluster import Cluster, cluster, light_client, stage_map, stream, until
+from tests.router.core.cluster import (
+    MODEL,
+    Cluster,
+    cluster,
+    light_client,
+    stage_map,
+    stream,
+    until,
+)
 from tests.router.core.loop import on_uvloop
 
 PROMPT = [5, 6, 7]
@@ -122,6 +134,65 @@ async def test_a_slow_client_holds_its_own_stream_back_and_no_other(tmp_path: Pa
         assert answer.count(b"data: {") == 3500
         writer.close()
         await service.settle()
+
+
+@on_uvloop
+async def test_a_pause_that_overtakes_the_call_to_the_engine_holds_its_answer_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = Pool.connect
+
+    async def slowly(pool: Pool) -> Upstream:
+        await asyncio.sleep(0.1)
+        return await connect(pool)
+
+    async with cluster(tmp_path, FAR, stage_map(1000)) as service:
+        monkeypatch.setattr(Pool, "connect", slowly)
+        peers, sink = service[0].sidecar.tools.peers, Kept()
+        body = json.dumps({"model": MODEL, "stream": True, **BODY}).encode()
+        request = Outbound("/v1/completions", body)
+        line = peers.line(service[1].member, Arrival(length=3), request, sink)
+        await line.send()
+        line.pause()
+        engine = service[1].engine
+        await until(lambda: engine.metrics.generation_tokens >= 60, "the engine has answered")
+        await asyncio.sleep(0.1)
+        assert not sink.pieces
+        line.resume()
+        await until(lambda: sink.ended, "it goes on")
+
+
+@on_uvloop
+async def test_an_address_that_is_none_is_told_at_once(tmp_path: Path) -> None:
+    async with cluster(tmp_path, FAR, stage_map(1000)) as service:
+        service[1].member = replace(service[1].member, address="10.0.0.1:http")
+        service.publish()
+        async with asyncio.timeout(5):
+            got = await stream(service[0].url, "/v1/completions", BODY)
+        assert got.headers["x-cascade-instance"] == "pod-0"
+
+
+@dataclass
+class Kept:
+    """A sink that keeps what it gets."""
+
+    pieces: list[bytes] = field(default_factory=list)
+    ended: bool = False
+
+    def head(self, status: int, headers: dict[str, str]) -> None:
+        """The answer begins."""
+
+    def body(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def leave_please(self, going: bool) -> None:
+        """Nobody asks."""
+
+    def end(self) -> None:
+        self.ended = True
+
+    def lost(self, reason: str) -> None:
+        raise AssertionError(reason)
 
 
 # Who is let in -----------------------------------------------------------------------------------

@@ -138,6 +138,23 @@ async def test_an_instance_that_left_is_not_chosen_any_more(tmp_path: Path) -> N
 
 
 @on_uvloop
+async def test_an_instance_whose_engine_is_not_well_gets_nothing_though_its_stage_has_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with cluster(tmp_path, [0, 1], stage_map(1000)) as service:
+        own = service[0].sidecar.tools.own
+        monkeypatch.setattr(own, "_probed", lambda _good, **_: None)
+        own.healthy = False
+        for _ in range(5):
+            got = await stream(service[1].url, "/v1/completions", {"prompt": [5], "max_tokens": 2})
+            assert got.headers["x-cascade-instance"] == "pod-1"
+            bans = service[1].sidecar.tools.bans
+            bans.succeeded(service[0].member.address)
+        assert service[0].engine.metrics.prompt_tokens == 0
+        await service.settle()
+
+
+@on_uvloop
 async def test_a_relabelled_instance_serves_its_new_stage_and_keeps_what_runs(
     tmp_path: Path,
 ) -> None:

@@ -21,6 +21,7 @@ from tests.router.core.cluster import (
 from tests.router.core.loop import on_uvloop
 
 OUTPUT = 60
+BODY = {"prompt": [5, 6], "max_tokens": 2}
 MESSAGES = [{"role": "user", "content": "count the stars above 東京"}]
 
 
@@ -220,3 +221,23 @@ async def test_an_engine_that_dies_between_its_last_token_and_its_end_changes_no
         assert [usage["completion_tokens"] for usage in got.usage] == [len(want.ids)]
         await service.settle()
         assert service.metric("cascade_rescues_total") == 0
+
+
+@pytest.mark.parametrize("failing", [[0], [0, 1]], ids=["one engine", "every engine"])
+@on_uvloop
+async def test_a_request_that_no_engine_can_serve_is_held_against_none(
+    tmp_path: Path, failing: list[int]
+) -> None:
+    async with cluster(tmp_path, [0, 0], stage_map()) as service:
+        front = service[1].sidecar.tools
+        for number in failing:
+            service[number].engine.faults.status = 500
+        got = await stream(service[1].url, "/v1/completions", BODY)
+        while len(failing) == 1 and not front.bans.until(service[0].member.address):
+            got = await stream(service[1].url, "/v1/completions", BODY)
+        now = front.loop.time()
+        banned = [front.bans.banned(one.member.address, now) for one in service.instances]
+        if len(failing) == 1:
+            assert (got.status, banned) == (200, [True, False])
+        else:
+            assert (got.status, banned) == (500, [False, False])

@@ -31,6 +31,12 @@ def test_members_stage_map_and_the_own_stage_are_read() -> None:
     [
         pytest.param("{", "expected", id="no JSON"),
         pytest.param("[]", "expected", id="no object"),
+        pytest.param("[" * 100_000, "expected", id="lists without end"),
+        pytest.param(
+            view_text(members=[{"name": "a", "address": OWN, "stage": float("inf")}]),
+            "expected",
+            id="a stage that is no number",
+        ),
         pytest.param(view_text(members=[{"name": "a"}]), "address", id="a member without address"),
         pytest.param(view_text(stageMap={}), "stageMap: ", id="no stage map"),
     ],

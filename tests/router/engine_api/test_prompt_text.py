@@ -23,9 +23,17 @@ def request(path: str, body: dict[str, Any]) -> Generation:
     return parse(Request("POST", path, {}, raw))
 
 
-def text(size: int, messages: int = 0, ids: int = 0, characters: int | None = None) -> PromptText:
+def text(
+    size: int,
+    messages: int = 0,
+    ids: int = 0,
+    characters: int | None = None,
+    *,
+    beside: bool = False,
+) -> PromptText:
     """ASCII, unless `characters` says otherwise."""
-    return PromptText(size if characters is None else characters, size, ids, messages)
+    letters = size if characters is None else characters
+    return PromptText(letters, size, ids, messages, beside=beside)
 
 
 CASES = [
@@ -40,7 +48,7 @@ CASES = [
     pytest.param(
         CHAT_PATH,
         {"messages": [{"content": [{"type": "text", "text": "ab"}, IMAGE]}, {"content": "cd"}]},
-        text(4, 2), id="a chat with parts; images are no text",
+        text(4, 2, beside=True), id="a chat with parts; images are no text",
     ),
     pytest.param(
         CHAT_PATH,
@@ -80,7 +88,7 @@ CASES = [
             {"type": "tool_use", "input": {"a": 1}},
             {"type": "tool_result", "content": [{"type": "text", "text": "ef"}]},
         ]}]},
-        text(6 + len('{"a":1}'), 1), id="blocks of all kinds; pictures are no text",
+        text(6 + len('{"a":1}'), 1, beside=True), id="blocks of all kinds; pictures are no text",
     ),
     pytest.param(EMBEDDINGS_PATH, {"input": "abcd"}, text(4), id="an input"),
     pytest.param(EMBEDDINGS_PATH, {"input": ["ab", "cd"]}, text(4), id="several inputs"),
