@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from cascade_policy.names import HEADER_HOP, LEAVE_PATH
-from cascade_router import client_side
+from cascade_router import client_side, limits
 from cascade_router.account import RequestAccount
 from cascade_router.api import (
     HEALTH_PATH,
@@ -160,6 +160,7 @@ class Front:
         try:
             stage_map = self._tools.dispatcher.view.stage_map
             enabled = stage_map is not None and stage_map.handoff.enabled
+            self._refuse_too_much(len(request.body))
             generation = parse(request, enabled)
         except RequestError as error:
             outcome = Outcome.of(error.status)
@@ -169,6 +170,13 @@ class Front:
         session = Session(self._tools, client, generation, record)
         session.start()
         return session
+
+    def _refuse_too_much(self, size: int) -> None:
+        """Requests that have no part of their answer yet keep their bodies: so many fit."""
+        if self._tools.held_bytes + size > limits.MAX_HELD_BYTES:
+            raise RequestError(
+                503, UNAVAILABLE, "too many large requests are served at once", retry_after=1
+            )
 
     def _ask(
         self, client: ClientConnection, request: Request, served: ApiPath, record: RequestRecord

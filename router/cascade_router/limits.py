@@ -24,6 +24,9 @@ MAX_TRAILER_BYTES: Final = 4096
 """Trailers of one body together; a checksum and a signature fit."""
 MAX_UNREAD_BYTES: Final = 64 * 1024 * 1024
 """Bodies that are arriving, of all connections together: they must fit beside the streams."""
+MAX_HELD_BYTES: Final = 128 * 1024 * 1024
+"""Bodies and fields of requests whose answers have not begun, all together; one may be kept three
+times for the moment in which its prompt is measured."""
 MAX_AHEAD_BYTES: Final = 256 * 1024
 """Pipelined bytes kept while an answer is under way."""
 MAX_EVENT_BYTES: Final = 2 * 1024 * 1024

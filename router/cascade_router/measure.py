@@ -20,7 +20,7 @@ from cascade_router.membership import Member
 from cascade_router.metrics import Metrics
 from cascade_router.outbound import Outbound
 from cascade_router.peers import Peers
-from cascade_router.prompt_text import PromptText, prompt_text
+from cascade_router.prompt_text import PromptText
 from cascade_router.request import Generation
 
 FIRST_RATIOS: Final = {"ascii": 4.0, "mixed": 3.0, "wide": 3.0}
@@ -57,12 +57,16 @@ class LengthGauge:
         self._seen = dict.fromkeys(FIRST_RATIOS, 0)
 
     async def measure(
-        self, request: Generation, stage_map: StageMap | None, helper: Member | None
+        self,
+        request: Generation,
+        text: PromptText | None,
+        stage_map: StageMap | None,
+        helper: Member | None,
     ) -> int:
-        """Tokens of the prompt; `helper` is an instance whose engine may be asked."""
-        if request.prompt_ids is not None:
-            return sse.count_ids(request.prompt_ids)
-        text = prompt_text(request)
+        """Tokens of the prompt, whose text is given unless it is ids; `helper` is an instance whose
+        engine may be asked."""
+        if text is None:
+            return sse.count_ids(request.prompt_ids or b"")
         script = _script(text)
         estimate = self._estimate(script, text)
         if stage_map is None or helper is None or not self._near(script, estimate, stage_map):
@@ -72,11 +76,10 @@ class LengthGauge:
         exact = await self._tokenize(request, helper)
         return estimate if exact is None else exact
 
-    def learn(self, request: Generation, prompt_tokens: int) -> None:
-        """An engine told the true length of a prompt."""
-        if request.prompt_ids is not None or prompt_tokens < LEAST_TOKENS:
+    def learn(self, text: PromptText | None, prompt_tokens: int) -> None:
+        """An engine told the true length of a prompt; of ids, there is nothing to learn."""
+        if text is None or prompt_tokens < LEAST_TOKENS:
             return
-        text = prompt_text(request)
         script = _script(text)
         tokens = prompt_tokens - MESSAGE_TOKENS * text.messages
         if text.undecoded or text.ids or text.beside or tokens <= 0:

@@ -10,6 +10,7 @@ from cascade_router import limits
 from cascade_router.dispatch import Placement, Wish
 from cascade_router.errors import RequestError
 from cascade_router.prefix import prompt_blocks
+from cascade_router.prompt_text import PromptText, prompt_text
 from cascade_router.record import RequestRecord
 from cascade_router.request import Generation
 from cascade_router.tools import Tools
@@ -24,6 +25,8 @@ class Placing:
         self._request = request
         self._record = record
         self._arrived = tools.loop.time()
+        self.text: PromptText | None = None
+        """Of the prompt; None where the client gave ids."""
         self.estimate: int | None = None
         """Of the prompt, before an engine has told its length."""
         self.prefix: tuple[Block, ...] = ()
@@ -35,11 +38,13 @@ class Placing:
 
     async def measure(self) -> None:
         """The prompt's length decides the stage, its beginning tells who may hold it."""
-        tools, dispatcher = self._tools, self._tools.dispatcher
-        self.estimate = await tools.gauge.measure(
-            self._request, dispatcher.view.stage_map, dispatcher.helper()
+        request, dispatcher = self._request, self._tools.dispatcher
+        self.text = None if request.prompt_ids is not None else prompt_text(request)
+        self.estimate = await self._tools.gauge.measure(
+            request, self.text, dispatcher.view.stage_map, dispatcher.helper()
         )
-        self.prefix = prompt_blocks(self._request, self.estimate)
+        self.prefix = prompt_blocks(request, self.estimate)
+        request.forget_prompt()
 
     async def place(
         self, length: int, done: int, *, binding: bool, running: bool, refused: bool = False

@@ -40,6 +40,8 @@ _LIMITS: Final = {
     RESPONSES_PATH: ("max_output_tokens",),
 }
 """Fields that limit the output, the first of them that is set; elsewhere it is `max_tokens`."""
+_SMALL_BYTES: Final = 256
+"""A field that is kept whatever it is."""
 _SHOWN_CHARACTERS: Final = 128
 """What an error repeats of an id that a client wrote."""
 
@@ -59,9 +61,13 @@ class Undecoded:
     """Bytes, as the client wrote it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Generation:
-    """What a client asked for, on a path whose requests are placed by length."""
+    """What a client asked for, on a path whose requests are placed by length.
+
+    Nothing of it changes; what nobody needs any more is let go: thousands of streams would keep
+    their prompts in memory, several times each.
+    """
 
     path: str
     raw: Mapping[str, bytes]
@@ -89,6 +95,23 @@ class Generation:
     def is_chat(self) -> bool:
         """Whether it came to the chat endpoint."""
         return self.path == CHAT_PATH
+
+    @property
+    def held_bytes(self) -> int:
+        """What it keeps in memory, about."""
+        return len(self.body) + sum(map(len, self.raw.values()))
+
+    def forget_prompt(self) -> None:
+        """The prompt is measured: only its body is needed, for a first leg."""
+        small = {name for name, raw in self.raw.items() if len(raw) <= _SMALL_BYTES}
+        self.values = {name: value for name, value in self.values.items() if name in small}
+        passed_on = small.union(_PASSED_ON)
+        self.raw = {name: raw for name, raw in self.raw.items() if name in passed_on}
+        self.prompt_ids = None
+
+    def forget_body(self) -> None:
+        """The client has a part of the answer: there will be no first leg any more."""
+        self.body = b""
 
     def budget(self, prompt_length: int, max_length: int) -> Budget:
         """The client's limits on output tokens."""

@@ -71,6 +71,7 @@ class Session:
         self._leg_record: LegRecord | None = None
         self._source = ""
         self._head_sent = False
+        self._held_bytes = 0
         self._failures = 0
         self._accused: set[str] = set()
         """Addresses whose engine failed on the request, as long as none has done better."""
@@ -80,6 +81,7 @@ class Session:
     def start(self) -> None:
         """Begin; everything else follows by itself."""
         self._tools.sessions.add(self)
+        self._hold(self._request.held_bytes)
         self._pin(self._request.pin)
         self._task = self._tools.loop.create_task(self._run())
         # Not in the task itself: one that is cancelled before its first step never runs at all.
@@ -101,6 +103,7 @@ class Session:
     async def _serve(self) -> None:
         """From the prompt's length to the last byte, over as many legs as it takes."""
         await self._placing.measure()
+        self._hold(self._request.held_bytes)
         placement: Placement | None = await self._place()
         while placement is not None:
             report = await self._relay(placement)
@@ -300,9 +303,10 @@ class Session:
             self._leg.close()
         self._leg = self._task = None
         tools.sessions.discard(self)
+        self._hold(0)
         prompt = self._answer.prompt_tokens
         if prompt is not None and not isinstance(self._answer, ResumableStream):
-            tools.gauge.learn(self._request, prompt)
+            tools.gauge.learn(self._placing.text, prompt)
         self.record.prompt_estimated = prompt is None
         self._account.close(
             self._outcome,
@@ -312,6 +316,11 @@ class Session:
         )
         tools.tell(self.record)
         tools.waiting.wake()
+
+    def _hold(self, size: int) -> None:
+        """The request takes so many bytes of memory now."""
+        self._tools.held_bytes += size - self._held_bytes
+        self._held_bytes = size
 
     def _pin(self, reason: Pin | None) -> None:
         if reason is not None and self.record.pin is None:
@@ -352,7 +361,7 @@ class Session:
         if isinstance(answer, ResumableStream):
             self._pin(answer.pin)
             if not answer.leg and answer.prompt_tokens is not None:
-                tools.gauge.learn(self._request, answer.prompt_tokens)
+                tools.gauge.learn(self._placing.text, answer.prompt_tokens)
             self._relocation.schedule(leg)
 
     def computed(self, cached_tokens: int) -> None:
@@ -392,10 +401,14 @@ class Session:
             self._relocation.view_changed(self._leg)
 
     def sweep(self, now: float) -> None:
-        """Once a second: count what was decoded, and look for silent instances."""
+        """Once a second: count what was decoded, let go of what is not needed any more, and look
+        for silent instances."""
         prompt = self._answer.prompt_tokens
         if prompt is not None:
             self._account.decoded(prompt, self._answer.tokens)
+        if self._request.streamed and self._answer.started:
+            self._request.forget_body()
+            self._hold(self._request.held_bytes)
         if self._leg is None:
             return
         timing = self._tools.timing

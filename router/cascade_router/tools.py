@@ -65,6 +65,8 @@ class Tools:
     """Who wants to know of each request when it has ended."""
     sequences: int = 0
     """Sequences that were named so far."""
+    held_bytes: int = 0
+    """What the requests that are served take of memory, their answers left out."""
 
     def new_sequence(self) -> str:
         """A name for a sequence that no other has."""

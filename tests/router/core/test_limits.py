@@ -3,10 +3,14 @@
 import asyncio
 import contextlib
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from cascade_router import limits
+from cascade_router.tools import Tools
+from e2e.engine_simulator.faults import Faults
 from tests.router.core.cluster import (
     MODEL,
     cluster,
@@ -71,3 +75,33 @@ async def test_a_request_without_room_is_turned_away(
         first.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await first
+
+
+@on_uvloop
+async def test_bodies_are_held_until_the_answer_begins_and_no_more_than_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_HELD_BYTES", 1_100_000)
+    body = {**BODY, "stream": True, "max_tokens": 4000, "ignore_eos": True, "note": "x" * 400_000}
+    async with cluster(tmp_path, [0], stage_map()) as service, light_client() as client:
+        tools, url = service[0].sidecar.tools, service[0].url + "/v1/completions"
+        service[0].engine.set_faults(Faults(hang=True))
+        waiting = []
+        for least in (400_000, 800_000):
+            waiting.append(asyncio.create_task(client.post(url, json=body)))
+            once = range(least, least + 10_000)
+            await until(partial(_holds, tools, once), "it is held, once")
+        answer = await client.post(url, json=body)
+        assert answer.status_code == 503
+        assert "too many large requests" in answer.json()["error"]["message"]
+        assert answer.headers["retry-after"] == "1"
+        service[0].engine.set_faults(Faults())
+        await until(lambda: tools.held_bytes < 10_000, "their answers have begun")
+        assert len(tools.sessions) == 2
+        assert [(await task).status_code for task in waiting] == [200, 200]
+        await service.settle()
+        assert tools.held_bytes == 0
+
+
+def _holds(tools: Tools, sizes: range) -> bool:
+    return tools.held_bytes in sizes

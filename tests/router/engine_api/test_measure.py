@@ -10,6 +10,7 @@ from cascade_router.http1 import Request
 from cascade_router.measure import MESSAGE_TOKENS, LengthGauge
 from cascade_router.metrics import Metrics
 from cascade_router.peers import Peers
+from cascade_router.prompt_text import prompt_text
 from cascade_router.request import Generation, parse
 from tests.router.core.loop import on_uvloop
 
@@ -37,13 +38,17 @@ async def test_what_is_no_text_teaches_nothing_about_text(
     request_: Generation, tokens: int
 ) -> None:
     gauge = LengthGauge(cast(Peers, None), Metrics(), 1.0)
-    before = await gauge.measure(chat(WORDS), None, None)
-    gauge.learn(request_, tokens)
-    assert await gauge.measure(chat(WORDS), None, None) == before
+    before = await measured(gauge, chat(WORDS))
+    gauge.learn(prompt_text(request_), tokens)
+    assert await measured(gauge, chat(WORDS)) == before
 
 
 @on_uvloop
 async def test_a_text_teaches_how_many_bytes_make_a_token() -> None:
     gauge = LengthGauge(cast(Peers, None), Metrics(), 1.0)
-    gauge.learn(chat(WORDS), KNOWN // 5 + MESSAGE_TOKENS)
-    assert await gauge.measure(chat(WORDS), None, None) == KNOWN // 5 + MESSAGE_TOKENS
+    gauge.learn(prompt_text(chat(WORDS)), KNOWN // 5 + MESSAGE_TOKENS)
+    assert await measured(gauge, chat(WORDS)) == KNOWN // 5 + MESSAGE_TOKENS
+
+
+async def measured(gauge: LengthGauge, request: Generation) -> int:
+    return await gauge.measure(request, prompt_text(request), None, None)
