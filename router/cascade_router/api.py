@@ -71,7 +71,6 @@ API: Final = (
     ApiPath(STATE_PATH, "GET", Serving.ROUTER),
 )
 PATHS: Final = {served.path: served for served in API}
-PLACED_PATHS: Final = frozenset(one.path for one in API if one.serving is Serving.PLACED)
 PEER_METHODS: Final = {one.path: one.method for one in API if one.serving is not Serving.ROUTER}
 """What a sidecar passes on to its engine for another one: path to method."""
 

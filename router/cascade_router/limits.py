@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_CONNECTIONS: Final = 8192
-"""Clients and peers together; one HTTP/1.1 connection per stream."""
+"""Of clients; one HTTP/1.1 connection per stream."""
 MAX_CHANNELS: Final = 8192
 """From fronts, those that have not proved themselves yet among them."""
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -52,7 +52,7 @@ system would throw the answer away."""
 LINGER_BYTES: Final = 1024 * 1024
 """How much it may send in that time."""
 KEEP_ALIVE_SECONDS: Final = 75.0
-"""An idle connection of a client or a peer; peers reuse theirs for less than half of it."""
+"""An idle connection of a client."""
 CLIENT_STALL_SECONDS: Final = 300.0
 """A client that reads nothing for so long is gone; its engine's memory is not."""
 CONNECT_SECONDS: Final = 2.0

@@ -29,11 +29,11 @@ HEADER_TRACE: Final = "x-cascade-trace"
 _PASSED_ON: Final = (
     *("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "logit_bias"),
     *("allowed_token_ids", "stop_token_ids", "ignore_eos", "skip_special_tokens"),
-    *("spaces_between_special_tokens", "include_stop_str_in_output", "cache_salt", "priority"),
+    *("spaces_between_special_tokens", "include_stop_str_in_output", "cache_salt"),
     *("user", "model", "seed"),
 )
 """Fields that every leg carries as the client wrote them."""
-_NAMES_THE_CACHE: Final = ("model", "cache_salt", "priority")
+_NAMES_THE_CACHE: Final = ("model", "cache_salt")
 
 _LIMITS: Final = {
     CHAT_PATH: ("max_completion_tokens", "max_tokens"),

@@ -14,7 +14,7 @@ import httptools
 from cascade_router import faults
 from cascade_router.line import Sink
 
-MAX_HEADERS: Final = 200
+_MAX_HEADERS: Final = 200
 _SIZE_DIGITS: Final = 8
 _DIGITS: Final = b"0123456789abcdefABCDEF"
 _FRAMING: Final = 4
@@ -137,7 +137,7 @@ class Upstream(asyncio.Protocol):
     # httptools -------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self._headers) > MAX_HEADERS:
+        if len(self._headers) > _MAX_HEADERS:
             raise ValueError("too many headers")
         self._headers.setdefault(name.decode("latin-1").lower(), value.decode("latin-1"))
 
