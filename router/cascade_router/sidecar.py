@@ -139,11 +139,15 @@ class Sidecar:
         return self.connections.busy() + self.channels.busy()
 
     async def drain(self) -> None:
-        """Leave: tell everybody, let what runs end, at most for the configured time."""
+        """Leave: tell everybody, let what runs end, at most for the configured time.
+
+        It listens to the last: the kubelet goes on probing a sidecar whose pod ends, and would kill
+        one that does not answer, with the streams that it still relays.
+        """
         self.leaving.begin("the process was told to stop", final=True)
         await asyncio.sleep(max(0.0, self.leaving.known_at - self.tools.loop.time()))
-        self._stop_listening()
         await self._wait_for_streams(self.leaving.end)
+        self._stop_listening()
 
     async def stop(self) -> None:
         """Break off what is left."""
@@ -179,7 +183,8 @@ class Sidecar:
     async def _wait_for_streams(self, end: float) -> None:
         try:
             async with asyncio.timeout_at(end):
-                while self.busy() or self.connections.open:
+                promised = self.leaving.known_at + self._timing.propagation
+                while self.busy() or (self.connections.open and self.tools.loop.time() < promised):
                     await self.connections.quiet()
                     await self.channels.quiet()
                     # Clients that do not know yet may send one more request each.

@@ -125,7 +125,7 @@ async def test_a_pod_that_leaves_takes_nothing_new_and_serves_its_clients_by_oth
 
 
 @on_uvloop
-async def test_a_connection_that_was_to_stay_is_served_once_more_after_the_doors_are_shut(
+async def test_a_connection_that_was_to_stay_is_served_once_more_and_probes_are_answered(
     tmp_path: Path,
 ) -> None:
     timing = replace(PATIENT, propagation=0.5)
@@ -139,9 +139,10 @@ async def test_a_connection_that_was_to_stay_is_served_once_more_after_the_doors
             async with client.stream("POST", gone.url + COMPLETIONS, json=body) as response:
                 assert "connection" not in response.headers
                 leaving_ = asyncio.create_task(gone.sidecar.drain())
-                server = gone.sidecar._server
-                assert server is not None
-                await until(lambda: not server.is_serving(), "it does not listen any more")
+                known_at, loop = gone.sidecar.leaving.known_at, asyncio.get_running_loop()
+                await until(lambda: loop.time() > known_at, "nobody should come any more")
+                async with light_client() as kubelet:
+                    assert (await kubelet.get(gone.url + "/health")).status_code == 200
                 await response.aread()
             again = await client.post(
                 gone.url + COMPLETIONS, json={"model": MODEL, **body_of([5, 6], 3)}
