@@ -219,6 +219,14 @@ prefixes = st.lists(
 )
 
 
+def test_a_block_that_holders_count_differently_is_held_once_with_their_mean() -> None:
+    book = ledger()
+    bookings = [book.book(length, 0.0, prefix=(Block(1, length),)) for length in (40, 10, 10)]
+    assert book.held_tokens() == 20
+    bookings[0].finish(0.0)
+    assert book.held_tokens() == 10
+
+
 @given(prefixes=prefixes, order=st.randoms())
 def test_shared_memory_is_never_negative_and_ends_at_zero(
     prefixes: list[list[tuple[int, int]]], order: Any
