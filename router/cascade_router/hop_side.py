@@ -25,8 +25,6 @@ from cascade_router.errors import (
     NOT_FOUND,
     UPSTREAM,
     RequestError,
-    leaving_error,
-    unwell_error,
 )
 from cascade_router.http1 import JSON, request_bytes
 from cascade_router.line import Unreachable
@@ -34,9 +32,6 @@ from cascade_router.outbound import Outbound
 from cascade_router.own_engine import OwnEngine
 from cascade_router.pool import Pool
 
-HEADER_REFUSED: Final = "x-cascade-refused"
-"""On a refusal: why, a RefusalReason; the body is an offer then."""
-REFUSED: Final = 409
 _TAIL_BYTES: Final = 2048
 
 _log = logging.getLogger(__name__)
@@ -73,15 +68,9 @@ class HopSide:
             unknown = RequestError(404, NOT_FOUND, f"{path} is not served to peers")
             channel.answer(number, unknown.status, {"content-type": JSON}, unknown.body())
             return None
-        if not self._own.available and arrival.purpose is not Purpose.CONTROL:
-            closed = leaving_error() if self._own.leaving else unwell_error()
-            headers = {"content-type": JSON, **dict(closed.headers())}
-            channel.answer(number, closed.status, headers, closed.body())
-            return None
-        refused = self._own.refusal(arrival)
-        if refused is not None:
-            headers = {"content-type": JSON, HEADER_REFUSED: refused.value}
-            channel.answer(number, REFUSED, headers, write_offer(self._own.offer_to(arrival)))
+        away = self._own.turned_away(arrival)
+        if away is not None:
+            channel.answer(number, away.status, away.headers, away.body)
             return None
         return HopRelay(channel, number, self, arrival, Outbound(path, body, passed, method))
 

@@ -20,9 +20,6 @@ from cascade_router.server import ClientConnection
 
 POLL_SECONDS: Final = 0.02
 """Between two looks whether the engine is free."""
-UNWELL_SECONDS: Final = 10.0
-"""How long an engine may fail its probes before it is given up: on a busy node, one that works may
-be too slow for some."""
 RETURN_SECONDS: Final = 30.0
 """After the kubelet was told that the engine is free: a pod that is still there by then, and whose
 engine is well, was not to go. Its engine's container alone was restarted."""
@@ -103,13 +100,9 @@ class Leaving:
 
     async def freed(self) -> None:
         """Wait until the engine has nothing to do, or until the time is over. One that is not well
-        for a while will finish nothing: it is stopped because of that, perhaps."""
+        will finish nothing: it is stopped because of that, perhaps."""
         own = self._own
-        well_at = self._loop.time()
-        while own.busy and (now := self._loop.time()) < self.end:
-            well_at = now if own.healthy else well_at
-            if now - well_at > UNWELL_SECONDS:
-                break
+        while own.busy and own.healthy and self._loop.time() < self.end:  # noqa: ASYNC110 - seldom
             await asyncio.sleep(POLL_SECONDS)
         if own.busy:
             why = "the drain time is over" if own.healthy else "it is not well"

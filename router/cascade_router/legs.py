@@ -75,10 +75,12 @@ class AskedToLeave:
     place."""
 
 
-Report = Ended | Cut | Due | Joinable | Lost | Refused | Warmed | AskedToLeave
+Over = Ended | Cut | Refused | Lost
+"""What ends a leg."""
+Report = Over | Due | Joinable | Warmed | AskedToLeave
 
 
-def outcome_of(report: Report | None) -> LegOutcome:
+def outcome_of(report: Over | None) -> LegOutcome:
     """How a leg ended, by its last report; without one it was given up."""
     match report:
         case Ended():
@@ -89,7 +91,7 @@ def outcome_of(report: Report | None) -> LegOutcome:
             return LegOutcome.REFUSED
         case Lost():
             return LegOutcome.LOST
-        case _:
+        case None:
             return LegOutcome.CANCELLED
 
 

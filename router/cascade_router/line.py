@@ -11,6 +11,10 @@ class NoConnection(Unreachable):
     """No connection to the address could be made."""
 
 
+class NobodyThere(NoConnection):
+    """The system says that nobody listens, rather than that an answer took too long."""
+
+
 class Sink(Protocol):
     """Whoever consumes an answer. After `end` or `lost` nothing more comes."""
 

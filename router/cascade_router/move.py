@@ -57,11 +57,7 @@ class Move:
                 self.transport = WARM
                 self._warm(leg, self.target, length)
                 return
-        self._leave()
-
-    def flee(self) -> None:
-        """Leave at the next clean point, whatever the target knows."""
-        self._leave()
+        self.leave()
 
     def warmed(self, leg: Leg, length: int) -> None:
         """The target is warm: leave, or warm it again when it has fallen far behind."""
@@ -69,7 +65,11 @@ class Move:
         if self.target is not None and warm_again(made, self._rounds):
             self._warm(leg, self.target, length)
         else:
-            self._leave()
+            self.leave()
+
+    def leave(self) -> None:
+        """Leave at the next clean point, whatever the target knows."""
+        self._answer.leave(limits.CLEAN_POINT_TOKENS)
 
     def cancel(self) -> None:
         """Nothing comes of it: the target stops computing."""
@@ -94,6 +94,3 @@ class Move:
             ),
             lambda problem: leg.tell(Warmed(problem)),
         )
-
-    def _leave(self) -> None:
-        self._answer.leave(limits.CLEAN_POINT_TOKENS)

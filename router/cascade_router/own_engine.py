@@ -9,22 +9,27 @@ import logging
 from dataclasses import asdict
 from typing import Final
 
-from cascade_policy.arrival import Arrival, Question
-from cascade_policy.instance_book import InstanceBook, RefusalReason, Stay, Terms
+from cascade_policy.arrival import Arrival, Purpose, Question
+from cascade_policy.instance_book import InstanceBook, Stay, Terms
 from cascade_policy.load import InstanceLoad
 from cascade_policy.offer import Offer
 from cascade_policy.profiles import profile
 from cascade_policy.stage_map import Handoff, StageMap
 from cascade_policy.step_window import between
+from cascade_router.announce import write_offer
 from cascade_router.calls import Call
 from cascade_router.engine_gauges import read_gauges
 from cascade_router.engine_metrics import EngineMetrics
-from cascade_router.http1 import request_bytes
-from cascade_router.line import NoConnection, Unreachable
+from cascade_router.errors import leaving_error, unwell_error
+from cascade_router.http1 import JSON, request_bytes
+from cascade_router.line import NobodyThere, Unreachable
 from cascade_router.outbound import Outbound
 from cascade_router.pool import Pool
 from cascade_router.replies import Reply, reply
 
+HEADER_REFUSED: Final = "x-cascade-refused"
+"""On a refusal: why, a RefusalReason; the body is an offer then."""
+_REFUSED: Final = 409
 PROBE_SECONDS: Final = 1.0
 PROBE_TIMEOUT_SECONDS: Final = 3.0
 FAILURES_TO_UNHEALTHY: Final = 3
@@ -91,13 +96,19 @@ class OwnEngine:
         """The answer to a question of a front."""
         return self._book.offer(question, self._loop.time())
 
-    def offer_to(self, arrival: Arrival) -> Offer:
-        """What would have been offered to a sequence that was sent instead."""
-        return self.offer(Question(arrival.length, arrival.prefix, arrival.sequence))
-
-    def refusal(self, arrival: Arrival) -> RefusalReason | None:
-        """Why a sequence is not taken, or None when it is."""
-        return self._book.refusal(arrival, self._loop.time())
+    def turned_away(self, arrival: Arrival) -> Reply | None:
+        """The answer to a sequence that is not taken, with what it would have been offered; None
+        when it is taken."""
+        if not self.available and arrival.purpose is not Purpose.CONTROL:
+            closed = leaving_error() if self.leaving else unwell_error()
+            headers = {"content-type": JSON, **dict(closed.headers())}
+            return Reply(closed.status, headers, closed.body())
+        reason = self._book.refusal(arrival, self._loop.time())
+        if reason is None:
+            return None
+        offer = self.offer(Question(arrival.length, arrival.prefix, arrival.sequence))
+        headers = {"content-type": JSON, HEADER_REFUSED: reason.value}
+        return Reply(_REFUSED, headers, write_offer(offer))
 
     def enter(self, arrival: Arrival) -> Stay:
         """Book a sequence; whoever enters one must let it leave."""
@@ -155,7 +166,7 @@ class OwnEngine:
     async def _probe(self) -> None:
         try:
             answer = await self.ask(Outbound("/health", method="GET"), PROBE_TIMEOUT_SECONDS)
-        except NoConnection:
+        except NobodyThere:
             self._probed(False, weight=FAILURES_TO_UNHEALTHY)
         except Unreachable:
             self._probed(False, weight=1)

@@ -3,7 +3,7 @@
 import asyncio
 
 from cascade_router import limits
-from cascade_router.line import NoConnection
+from cascade_router.line import NobodyThere, NoConnection
 from cascade_router.upstream import Upstream
 
 
@@ -27,7 +27,7 @@ class Pool:
         return None
 
     async def connect(self) -> Upstream:
-        """A new connection. Raises NoConnection."""
+        """A new connection. Raises NoConnection, NobodyThere where that is known."""
         try:
             async with asyncio.timeout(limits.CONNECT_SECONDS):
                 _, upstream = await self._loop.create_connection(
@@ -35,6 +35,8 @@ class Pool:
                 )
         except TimeoutError:
             raise NoConnection("the engine did not accept a connection in time") from None
+        except ConnectionRefusedError:
+            raise NobodyThere("the engine does not listen") from None
         except OSError as error:
             raise NoConnection(f"the engine: {error.strerror or error}") from None
         return upstream

@@ -69,7 +69,7 @@ class Relocation:
             return
         move = self._prepare(None if refuge is None else Target(refuge, Offer()))
         if move is not None:
-            move.flee()
+            move.leave()
 
     def after_warm_up(self, leg: Leg, report: Warmed) -> None:
         """The target of a move is warm, or will not be: leave now, or stay after all."""

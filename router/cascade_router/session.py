@@ -19,8 +19,8 @@ from cascade_router.announce import InvalidAnnouncement, read_offer
 from cascade_router.answers import WholeAnswer, new_answer
 from cascade_router.course import Course
 from cascade_router.dispatch import Placement
-from cascade_router.errors import UPSTREAM, RequestError, leaving_error
-from cascade_router.hop_side import HEADER_REFUSED, REFUSED
+from cascade_router.errors import UPSTREAM, RequestError
+from cascade_router.failures import Failures
 from cascade_router.legs import (
     AskedToLeave,
     Cut,
@@ -29,15 +29,15 @@ from cascade_router.legs import (
     Joinable,
     Leg,
     Lost,
+    Over,
     Refused,
-    Report,
     Warmed,
     outcome_of,
 )
 from cascade_router.line import Unreachable
-from cascade_router.membership import Member
 from cascade_router.metrics import HandoverOutcome, Outcome
 from cascade_router.outbound import Outbound
+from cascade_router.own_engine import HEADER_REFUSED
 from cascade_router.placing import Placing
 from cascade_router.record import LegRecord, RequestRecord
 from cascade_router.relocation import Relocation
@@ -72,10 +72,7 @@ class Session:
         self._source = ""
         self._head_sent = False
         self._held_bytes = 0
-        self._failures = 0
-        self._accused: set[str] = set()
-        """Addresses whose engine failed on the request, as long as none has done better."""
-        self._tokens_at_failure = 0
+        self._failures = Failures(tools.bans)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -114,7 +111,7 @@ class Session:
                     placement = await self._hand_over(placement)
                 case Refused():
                     placement = await self._after_refusal(placement, report)
-                case _:
+                case Lost():
                     placement = await self._after_loss(placement, report)
 
     async def _place(self, *, binding: bool = True, refused: bool = False) -> Placement:
@@ -127,7 +124,7 @@ class Session:
             refused=refused,
         )
 
-    async def _relay(self, placement: Placement) -> Report:
+    async def _relay(self, placement: Placement) -> Over:
         """One leg: the client gets its events until it is over; what ended it is returned."""
         tools, body = self._tools, self._course.begin_leg()
         if body is None:
@@ -138,11 +135,9 @@ class Session:
         if arrival.purpose is Purpose.FIRST:
             self.record.cached_tokens = placement.cached
         if tools.peers.is_own(placement.member):
-            if tools.own.leaving:
-                return Refused(503, {}, leaving_error().body())
-            refused = tools.own.refusal(arrival)
-            if refused is not None:
-                return Refused(REFUSED, {HEADER_REFUSED: refused.value}, b"")
+            away = tools.own.turned_away(arrival)
+            if away is not None:
+                return Refused(away.status, away.headers, away.body)
             stay = tools.own.enter(arrival)
         member, before = placement.member, self._answer.tokens
         record = self.record.begin_leg(purpose, member, length, tools.loop.time())
@@ -151,7 +146,7 @@ class Session:
         self._relocation.schedule(leg)
         headers = tools.tracing.headers(self.record, record, self._request.headers)
         request = Outbound(self._course.path, body, headers)
-        report: Report | None = None
+        report: Over | None = None
         try:
             await leg.send(tools.peers.line(placement.member, arrival, request, leg))
             report = await self._follow(leg)
@@ -165,7 +160,7 @@ class Session:
                 self._relocation.give_up()
         return report
 
-    async def _follow(self, leg: Leg) -> Report:
+    async def _follow(self, leg: Leg) -> Over:
         """What happens on the way is dealt with here; what ends the leg is returned."""
         while True:
             report = await leg.report()
@@ -178,7 +173,7 @@ class Session:
                     self._relocation.after_warm_up(leg, report)
                 case Joinable():
                     await join(self._answer, leg, self._request, self._tools)
-                case _:
+                case Ended() | Cut() | Refused() | Lost():
                     return report
 
     async def _hand_over(self, source: Placement) -> Placement:
@@ -206,7 +201,7 @@ class Session:
         member = placement.member
         moving = self._account.change_failed(HandoverOutcome.REFUSED)
         if refused.status >= 500 and refused.status != 503:
-            self._accused.add(member.address)
+            self._failures.accuse(member.address)
         clients_fault = refused.status < 500 and refused.status != 429
         try:
             if clients_fault and not self._head_sent:
@@ -228,7 +223,7 @@ class Session:
         tools, moving = self._tools, self._account.change_failed(HandoverOutcome.REFUSED)
         reason = refused.headers[HEADER_REFUSED]
         tools.metrics.refused(reason)
-        with contextlib.suppress(InvalidAnnouncement):  # This pod's own book needs to send none.
+        with contextlib.suppress(InvalidAnnouncement):
             tools.dispatcher.offers.heard(placement.member.address, read_offer(refused.body))
         target = await self._place(
             binding=reason != RefusalReason.PRICE, refused=reason == RefusalReason.MEMORY
@@ -237,34 +232,29 @@ class Session:
             self._account.handed_over(RECOMPUTE)
         return target
 
-    async def _after_loss(self, placement: Placement, report: Report) -> Placement:
+    async def _after_loss(self, placement: Placement, lost: Lost) -> Placement:
         """An instance was lost: the stream goes on elsewhere from what the client has."""
-        if isinstance(report, Lost) and not report.is_instance_at_fault:
-            raise client_side.broken(report.reason)
+        if not lost.is_instance_at_fault:
+            raise client_side.broken(lost.reason)
         tools, member = self._tools, placement.member
-        reason = report.reason if isinstance(report, Lost) else "it stopped"
-        _log.warning("instance %s was lost in mid-request: %s", member.name, reason)
+        _log.warning("instance %s was lost in mid-request: %s", member.name, lost.reason)
         tools.bans.failed(member.address, tools.loop.time())
         if tools.peers.is_own(member):
             tools.own.suspect()
         moving = self._account.change_failed(HandoverOutcome.FAILED)
         self._answer.settle()
-        return await self._elsewhere(placement, reason, moving)
+        return await self._elsewhere(placement, lost.reason, moving)
 
     async def _elsewhere(self, placement: Placement, reason: str, moving: bool) -> Placement:
         """Another instance, within the budget of failures; `moving` while a hand-over looks for a
         target, with its source to fall back on. Raises RequestError."""
-        tokens = self._answer.tokens
-        if tokens - self._tokens_at_failure >= limits.RESCUE_RENEWED_TOKENS:
-            self._failures = 0
-        self._failures += 1
-        self._tokens_at_failure = tokens
+        self._failures.add(self._answer.tokens)
         self._placing.fail(placement)
         try:
             if self._answer.started and not self._answer.resumable:
                 raise client_side.broken(f"its instance was lost ({reason}), and it is pinned")
-            if self._failures > limits.RESCUES:
-                raise client_side.broken(f"{self._failures} instances failed; the last: {reason}")
+            if self._failures.too_many:
+                raise client_side.broken(f"{self._failures}; the last: {reason}")
             target = await self._place()
         except RequestError:
             if self._head_sent:
@@ -336,20 +326,12 @@ class Session:
         if isinstance(self._answer, ResumableStream):
             self._pin(self._answer.pin)
         member = self._leg.placement.member
-        self._judge(member)
+        self._failures.served_by(member.address, self._tools.loop.time())
         if self._head_sent:
             return
         self._head_sent = True
         self.record.status = 200
         client_side.begin(self._client, self._request, member, self.record.pin, headers)
-
-    def _judge(self, member: Member) -> None:
-        """`member` serves the request, so it was not the request that engines failed on before."""
-        bans, now = self._tools.bans, self._tools.loop.time()
-        bans.succeeded(member.address)
-        for address in self._accused - {member.address}:
-            bans.failed(address, now)
-        self._accused.clear()
 
     def first_tokens(self, now: float) -> None:
         """Tokens came from the running leg for the first time."""
@@ -406,7 +388,7 @@ class Session:
         prompt = self._answer.prompt_tokens
         if prompt is not None:
             self._account.decoded(prompt, self._answer.tokens)
-        if self._request.streamed and self._answer.started:
+        if self._request.body and self._request.streamed and self._answer.started:
             self._request.forget_body()
             self._hold(self._request.held_bytes)
         if self._leg is None:

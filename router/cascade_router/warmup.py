@@ -10,9 +10,9 @@ from cascade_policy.arrival import Arrival
 from cascade_policy.instance_book import Stay
 from cascade_router import limits, sse
 from cascade_router.dispatch import Placement
-from cascade_router.hop_side import HEADER_REFUSED
 from cascade_router.line import Unreachable
 from cascade_router.outbound import Outbound
+from cascade_router.own_engine import HEADER_REFUSED
 from cascade_router.record import LegOutcome, LegRecord
 from cascade_router.replies import Reply, reply
 from cascade_router.tools import Tools
@@ -64,9 +64,9 @@ class WarmUp:
         tools, member = self._tools, self.placement.member
         stay: Stay | None = None
         if tools.peers.is_own(member):
-            refused = tools.own.refusal(self.arrival)
-            if refused is not None:
-                return Reply(409, {HEADER_REFUSED: refused.value}, b"")
+            away = tools.own.turned_away(self.arrival)
+            if away is not None:
+                return away
             stay = tools.own.enter(self.arrival)
         try:
             answer = await reply(
