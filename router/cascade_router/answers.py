@@ -61,8 +61,9 @@ class Answer(Protocol):
         """The leg's body has ended as HTTP; what the client still gets."""
 
 
-class WholeAnswer:
-    """One JSON body. It passes untouched; its end is searched for the usage."""
+class _Passed:
+    """An answer that passes untouched. It can only be run again, as long as the client has seen
+    nothing of it."""
 
     cut = False
     noteworthy = False
@@ -75,13 +76,20 @@ class WholeAnswer:
         self.tokens = 0
         self.started = False
         self.complete = False
+
+    def settle(self) -> None:
+        """There is nothing to go on from."""
+
+
+class WholeAnswer(_Passed):
+    """One JSON body; its end is searched for the usage."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self._tail = b""
 
     def begin_leg(self) -> None:
         self._tail = b""
-
-    def settle(self) -> None:
-        """It can only be run again."""
 
     def feed(self, data: bytes) -> bytes:
         self.started = self.started or bool(data)
@@ -96,28 +104,16 @@ class WholeAnswer:
         return b""
 
 
-class PinnedStream:
-    """Events that pass untouched. Tokens are counted by their events, corrected by the usage."""
-
-    cut = False
-    noteworthy = False
-    lost: str | None = None
-    joinable = False
-    resumable = False
+class PinnedStream(_Passed):
+    """Events. Tokens are counted by them, corrected by the usage."""
 
     def __init__(self, event_limit: int) -> None:
+        super().__init__()
         self._event_limit = event_limit
-        self.prompt_tokens: int | None = None
-        self.tokens = 0
-        self.started = False
-        self.complete = False
         self._splitter = sse.EventSplitter(event_limit)
 
     def begin_leg(self) -> None:
         self._splitter = sse.EventSplitter(self._event_limit)
-
-    def settle(self) -> None:
-        """It can only be run again, as long as the client has seen nothing."""
 
     def feed(self, data: bytes) -> bytes:
         events = self._splitter.feed(data)

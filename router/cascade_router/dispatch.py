@@ -114,7 +114,7 @@ class Dispatcher:
         # If nobody answered, any of them is better than none.
         offers = offers or {member.address: Offer() for member in members}
         candidates = [
-            self._candidate(member, offers[member.address], wish, stage_map)
+            candidate(member, offers[member.address], wish.length, stage_map)
             for member in members
             if member.address in offers
         ]
@@ -189,14 +189,6 @@ class Dispatcher:
         self.offers.sweep(now)
         self._bans.forget(now)
 
-    def _candidate(
-        self, member: Member, offer: Offer, wish: Wish, stage_map: StageMap
-    ) -> Candidate:
-        fits = has_memory(
-            offer, wish.length, stage_map.handoff.slice_tokens, stage_map.engine.max_sequences
-        )
-        return Candidate(member.address, member.stage, offer.load, offer.cached, fits)
-
     def _held_price(
         self,
         choice: Choice,
@@ -237,6 +229,13 @@ class Dispatcher:
         """Tokens that an instance holds as far as is known; unknown ones come first."""
         load = self.offers.load_of(member)
         return -1 if load is None else load.kv_tokens
+
+
+def candidate(member: Member, offer: Offer, length: int, stage_map: StageMap) -> Candidate:
+    """An instance, as it offers itself to a sequence of `length` tokens."""
+    growing, most = stage_map.handoff.slice_tokens, stage_map.engine.max_sequences
+    fits = has_memory(offer, length, growing, most)
+    return Candidate(member.address, member.stage, offer.load, offer.cached, fits)
 
 
 def _patience(wish: Wish, stage_map: StageMap) -> float:

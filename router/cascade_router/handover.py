@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from cascade_policy.arrival import Question
 from cascade_policy.candidates import Candidate
 from cascade_policy.load import IDLE
-from cascade_policy.offer import Offer, has_memory
+from cascade_policy.offer import Offer
 from cascade_policy.price import expected_remaining
 from cascade_policy.review import Verdict, review
 from cascade_policy.stage_map import Boundaries, StageMap
 from cascade_router import limits
-from cascade_router.dispatch import Dispatcher, Placement
+from cascade_router.dispatch import Dispatcher, Placement, candidate
 from cascade_router.membership import Member
 
 
@@ -103,16 +103,9 @@ class Mover:
                 growth.member.address, self._dispatcher.current(growth.member).stage, here.load
             ),
             [
-                self._candidate(growth, member, offers[member.address], stage_map)
+                candidate(member, offers[member.address], growth.length, stage_map)
                 for member in members
                 if member.address in offers
             ],
             stage_map,
         )
-
-    def _candidate(
-        self, growth: Growth, member: Member, offer: Offer, stage_map: StageMap
-    ) -> Candidate:
-        growing, most = stage_map.handoff.slice_tokens, stage_map.engine.max_sequences
-        fits = has_memory(offer, growth.length, growing, most)
-        return Candidate(member.address, member.stage, offer.load, offer.cached, fits)
