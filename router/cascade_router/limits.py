@@ -59,7 +59,8 @@ CONNECT_SECONDS: Final = 2.0
 ENGINE_REUSE_SECONDS: Final = 3.0
 """vLLM closes idle connections after 5 s and does not say so."""
 CHANNEL_PING_SECONDS: Final = 2.0
-"""Quiet on a channel after which its target is asked whether it is there."""
+"""A front that has said nothing for so long asks whether its target is there: both learn by it that
+the other one is."""
 CHANNEL_SILENCE_SECONDS: Final = 10.0
 """A target that says nothing for so long, asked or not, is lost with all its streams."""
 CHANNEL_IDLE_SECONDS: Final = 120.0

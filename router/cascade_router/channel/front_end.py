@@ -45,7 +45,7 @@ class FrontChannel(asyncio.Protocol):
     ) -> None:
         self.address = address
         self.opened: asyncio.Future[None] = loop.create_future()
-        self.idle_since = self._heard_at = loop.time()
+        self.idle_since = self._heard_at = self._said_at = loop.time()
         self._keys = keys
         self._loop = loop
         self._on_closed = on_closed
@@ -57,7 +57,6 @@ class FrontChannel(asyncio.Protocol):
         self._bodies: dict[int, Callable[[bytes], None]] = {}
         self._questions: dict[int, Answered] = {}
         self._number = 0
-        self._pinged = False
 
     # What fronts do --------------------------------------------------------------------------
 
@@ -137,14 +136,13 @@ class FrontChannel(asyncio.Protocol):
         self._lose(reason)
 
     def sweep(self, now: float) -> None:
-        """Close a channel whose target is silent, ask a quiet one whether it is there."""
+        """Close a channel whose target is silent. Say something every few seconds: the target may
+        send tokens all the while and would take a front for gone that only listens."""
         if self._transport is None:
             return
-        quiet = now - self._heard_at
-        if quiet > limits.CHANNEL_SILENCE_SECONDS:
+        if now - self._heard_at > limits.CHANNEL_SILENCE_SECONDS:
             self.close(f"nothing came for {limits.CHANNEL_SILENCE_SECONDS:.0f} s")
-        elif quiet > limits.CHANNEL_PING_SECONDS and self.opened.done() and not self._pinged:
-            self._pinged = True
+        elif self.opened.done() and now - self._said_at > limits.CHANNEL_PING_SECONDS:
             self._write(frame(Kind.PING, 0))
 
     # asyncio ---------------------------------------------------------------------------------
@@ -157,7 +155,6 @@ class FrontChannel(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = self._loop.time()
-        self._pinged = False
         if not self.opened.done():
             data = self._take_head(data)
         try:
@@ -259,6 +256,7 @@ class FrontChannel(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None and data:
+            self._said_at = self._loop.time()
             self._transport.write(data)
 
 
