@@ -13,6 +13,7 @@ from typing import Final
 
 from cascade_policy.admission import Reservation, Room, admit, blocks_needed, room
 from cascade_policy.arrival import Arrival, Purpose, Question
+from cascade_policy.book_state import BookState, Gauges
 from cascade_policy.engine_model import EngineModel
 from cascade_policy.ledger import Booking, LoadLedger
 from cascade_policy.load import InstanceLoad
@@ -36,20 +37,6 @@ RESERVATION_SECONDS: Final = 1.0
 """A reservation lapses when its front does not renew it for so long."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gauges:
-    """What an engine says of itself."""
-
-    blocks: int
-    block_tokens: int
-    caching: bool
-    """Whether it has a prefix cache."""
-    use: float
-    """Part of the KV cache in use, 0 to 1."""
-    preemptions: int
-    """Since its start."""
-
-
 class RefusalReason(StrEnum):
     """Why a sequence is not taken: a closed set, the label values of a counter."""
 
@@ -68,32 +55,6 @@ class Terms:
     model: EngineModel
     handoff: Handoff
     tpot_target_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class BookState:
-    """What a book holds, for a person to look at. Memory in blocks."""
-
-    load: InstanceLoad
-    block_tokens: int
-    capacity_blocks: int
-    booked_blocks: int
-    free_blocks: int
-    margin_blocks: int
-    use: float
-    """Part of the KV cache in use, 0 to 1."""
-    caching: bool
-    measured: bool
-    """Whether the engine has told its gauges; else memory is that of the profile."""
-    prefix_blocks: int
-    prefix_tokens: int
-    sequences_seen: int
-    """Sequences of which is remembered how much the engine has computed."""
-    warming: int
-    reserved_blocks: int | None
-    """Kept for a sequence that has waited for long."""
-    reserved_seconds: float | None
-    """How long that lasts if it is not renewed."""
 
 
 class InstanceBook:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from cascade_policy.stage_map import RECOMPUTE
-from cascade_router.metrics import HandoverOutcome, Metrics, Outcome, RescueOutcome
+from cascade_router.metrics import Metrics
+from cascade_router.outcomes import HandoverOutcome, Outcome, RescueOutcome
 from cascade_router.record import LegRecord, RequestRecord
 
 

@@ -17,8 +17,8 @@ from cascade_router.errors import UNAVAILABLE, UPSTREAM, RequestError
 from cascade_router.http1 import JSON, Request
 from cascade_router.line import NoConnection, Unreachable
 from cascade_router.membership import Member
-from cascade_router.metrics import Outcome
 from cascade_router.outbound import Outbound
+from cascade_router.outcomes import Outcome
 from cascade_router.passed import REQUEST_ID, Headers, passed_headers
 from cascade_router.record import RequestRecord
 from cascade_router.server import ClientConnection

@@ -6,7 +6,7 @@ from cascade_router.errors import UPSTREAM, Dialect, RequestError, error_events
 from cascade_router.http1 import EVENT_STREAM, JSON
 from cascade_router.legs import Refused
 from cascade_router.membership import Member
-from cascade_router.metrics import Outcome
+from cascade_router.outcomes import Outcome
 from cascade_router.passed import REQUEST_ID
 from cascade_router.request import Generation
 from cascade_router.server import ClientConnection

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from cascade_policy.instance_book import Gauges
+from cascade_policy.book_state import Gauges
 
 _USE: Final = ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc")
 _PREEMPTIONS: Final = ("vllm:num_preemptions_total", "vllm:num_preemptions")

@@ -32,7 +32,7 @@ from cascade_router.exposition import CONTENT_TYPE
 from cascade_router.gate import Gate
 from cascade_router.http1 import Request
 from cascade_router.leaving import Leaving
-from cascade_router.metrics import Outcome
+from cascade_router.outcomes import Outcome
 from cascade_router.passed import request_id
 from cascade_router.record import RequestRecord
 from cascade_router.request import check, no_stored_response, parse

@@ -5,8 +5,7 @@ sidecar counts tokens, so it keeps lists.
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Iterable
 from typing import Final
 
 from cascade_policy import names
@@ -15,6 +14,8 @@ from cascade_policy.instance_book import RefusalReason
 from cascade_policy.pins import Pin
 from cascade_policy.stage_map import RECOMPUTE, WARM, StageMap
 from cascade_router.exposition import Histogram, Page
+from cascade_router.outcomes import HandoverOutcome, OfferOutcome, Outcome, RescueOutcome
+from cascade_router.prefill_count import PrefillCount
 
 TTFT_BUCKETS: Final = (0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60)
 TPOT_BUCKETS: Final = (
@@ -28,79 +29,6 @@ SCRIPTS: Final = ("ascii", "mixed", "wide")
 ERROR_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 5)
 TRANSPORTS: Final = (RECOMPUTE, WARM)
 GAP_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 2, 5, 10)
-
-
-class Outcome(StrEnum):
-    """How a request of a client ended."""
-
-    COMPLETED = "completed"
-    CANCELLED = "cancelled"
-    REJECTED = "rejected"
-    FAILED = "failed"
-
-    @classmethod
-    def of(cls, status: int | None) -> "Outcome":
-        """The outcome of a request that was answered with a whole answer; None without one."""
-        if status is None:
-            return cls.CANCELLED
-        if status < 400:
-            return cls.COMPLETED
-        return cls.REJECTED if status < 500 else cls.FAILED
-
-
-class HandoverOutcome(StrEnum):
-    """How a hand-over ended."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    """The request ended first."""
-    REFUSED = "refused"
-    """The target declined."""
-
-
-class OfferOutcome(StrEnum):
-    """What came of asking an instance for an offer."""
-
-    IN_TIME = "in-time"
-    LATE = "late"
-    """The last known offer stood in for it."""
-    NONE = "none"
-    """It could not be asked, or takes no new sequences."""
-
-
-class RescueOutcome(StrEnum):
-    """Whether a stream went on after its engine or its target sidecar was lost."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class PrefillCount:
-    """Prefill of the prompts of one length bucket."""
-
-    tokens: int = 0
-    seconds: float = 0.0
-    squares: float = 0.0
-
-    def add(self, tokens: int, seconds: float) -> None:
-        """One prompt more."""
-        self.tokens += tokens
-        self.seconds += seconds
-        self.squares += seconds * seconds
-
-    def tokens_of(self) -> float:
-        """Computed tokens."""
-        return self.tokens
-
-    def seconds_of(self) -> float:
-        """Work, by the engine model."""
-        return self.seconds
-
-    def squares_of(self) -> float:
-        """Sum over requests of their squared work."""
-        return self.squares
 
 
 class Metrics:
@@ -302,6 +230,7 @@ class Metrics:
             ),
         )
         self._render_requests(page)
+        self._render_placing(page)
         self._render_prompts(page)
         self._render_times(page)
 
@@ -344,14 +273,31 @@ class Metrics:
         )
 
     def _render_requests(self, page: Page) -> None:
-        page.counter(
-            names.METRIC_REQUESTS,
-            "Requests of clients by how they ended.",
-            (({"outcome": outcome.value}, count) for outcome, count in self._requests.items()),
-        )
+        """What became of requests."""
         page.gauge(
             names.METRIC_IN_FLIGHT, "Requests of clients that this sidecar serves.", self._in_flight
         )
+        for name, text, label, counts in (
+            (
+                names.METRIC_REQUESTS,
+                "Requests of clients by how they ended.",
+                "outcome",
+                self._requests.items(),
+            ),
+            (
+                names.METRIC_PINS,
+                "Requests that may not be handed over, by reason.",
+                "reason",
+                self._pins.items(),
+            ),
+            (
+                names.METRIC_RESCUES,
+                "Streams whose instance was lost, by whether they went on elsewhere.",
+                "outcome",
+                self._rescues.items(),
+            ),
+        ):
+            _by_label(page, name, text, label, counts)
         page.counter(
             names.METRIC_HANDOVERS,
             "Hand-overs of running sequences by how they ended.",
@@ -361,14 +307,29 @@ class Metrics:
             ),
         )
         page.counter(
-            names.METRIC_PINS,
-            "Requests that may not be handed over, by reason.",
-            (({"reason": reason.value}, count) for reason, count in self._pins.items()),
+            names.METRIC_OBJECTIVES,
+            "Requests by whether they met the target for time to first token or per token.",
+            (
+                ({"objective": name, "met": str(met).lower()}, count)
+                for (name, met), count in self._objectives.items()
+            ),
         )
-        page.counter(
-            names.METRIC_OUT_OF_STAGE,
-            "Requests dispatched to another stage than their length's.",
-            [({}, self._out_of_stage)],
+
+    def _render_placing(self, page: Page) -> None:
+        """How they found an instance, and who did not get in."""
+        _by_label(
+            page,
+            names.METRIC_OFFERS,
+            "Instances that this front asked for an offer, by what came of it.",
+            "outcome",
+            self._offers.items(),
+        )
+        _by_label(
+            page,
+            names.METRIC_REFUSALS,
+            "Dispatches that the router of the chosen instance declined, by reason.",
+            "reason",
+            self._refused.items(),
         )
         page.gauge(
             names.METRIC_WAITING,
@@ -380,44 +341,29 @@ class Metrics:
             "Time in the queue, of requests that had to wait.",
             [({}, self._waited)],
         )
-        page.counter(
-            names.METRIC_TURNED_AWAY,
-            "Requests answered with 429: the queue was full, or they waited too long.",
-            [({}, self._turned_away)],
-        )
-        page.counter(
-            names.METRIC_OFFERS,
-            "Instances that this front asked for an offer, by what came of it.",
-            (({"outcome": outcome.value}, count) for outcome, count in self._offers.items()),
-        )
-        page.counter(
-            names.METRIC_UNAUTHORIZED,
-            "Requests answered with 401, for want of a valid API key.",
-            [({}, self._unauthorized)],
-        )
-        page.counter(
-            names.METRIC_LINES_DROPPED,
-            "Lines of the access log that were not written, because stdout was full.",
-            [({}, self._lines_dropped)],
-        )
-        page.counter(
-            names.METRIC_REFUSALS,
-            "Dispatches that the router of the chosen instance declined, by reason.",
-            (({"reason": reason.value}, count) for reason, count in self._refused.items()),
-        )
-        page.counter(
-            names.METRIC_OBJECTIVES,
-            "Requests by whether they met the target for time to first token or per token.",
+        for name, text, count in (
             (
-                ({"objective": name, "met": str(met).lower()}, count)
-                for (name, met), count in self._objectives.items()
+                names.METRIC_OUT_OF_STAGE,
+                "Requests dispatched to another stage than their length's.",
+                self._out_of_stage,
             ),
-        )
-        page.counter(
-            names.METRIC_RESCUES,
-            "Streams whose instance was lost, by whether they went on elsewhere.",
-            (({"outcome": outcome.value}, count) for outcome, count in self._rescues.items()),
-        )
+            (
+                names.METRIC_TURNED_AWAY,
+                "Requests answered with 429: the queue was full, or they waited too long.",
+                self._turned_away,
+            ),
+            (
+                names.METRIC_UNAUTHORIZED,
+                "Requests answered with 401, for want of a valid API key.",
+                self._unauthorized,
+            ),
+            (
+                names.METRIC_LINES_DROPPED,
+                "Lines of the access log that were not written, because stdout was full.",
+                self._lines_dropped,
+            ),
+        ):
+            page.counter(name, text, [({}, count)])
 
     def _render_times(self, page: Page) -> None:
         for name, text, family in (
@@ -435,3 +381,9 @@ class Metrics:
             "Time between the last token before a hand-over and the first one after it.",
             [({"transport": transport}, gap) for transport, gap in self._gaps.items()],
         )
+
+
+def _by_label(
+    page: Page, name: str, text: str, label: str, counts: Iterable[tuple[str, int]]
+) -> None:
+    page.counter(name, text, (({label: str(value)}, count) for value, count in counts))

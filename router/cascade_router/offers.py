@@ -16,7 +16,8 @@ from cascade_policy.stage_map import StageMap
 from cascade_router.announce import InvalidAnnouncement, read_offer, write_question
 from cascade_router.bans import Bans
 from cascade_router.endpoints import Member
-from cascade_router.metrics import Metrics, OfferOutcome
+from cascade_router.metrics import Metrics
+from cascade_router.outcomes import OfferOutcome
 from cascade_router.own_engine import OwnEngine
 from cascade_router.peers import Peers
 

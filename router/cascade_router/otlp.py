@@ -23,7 +23,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from cascade_router.config import Config
-from cascade_router.metrics import Outcome
+from cascade_router.outcomes import Outcome
 from cascade_router.passed import Headers
 from cascade_router.record import MAX_LEGS, LegOutcome, LegRecord, RequestRecord
 

@@ -12,7 +12,7 @@ from typing import Final
 from cascade_policy.arrival import Purpose
 from cascade_policy.pins import Pin
 from cascade_router.endpoints import Member
-from cascade_router.metrics import Outcome
+from cascade_router.outcomes import Outcome
 
 MAX_LEGS: Final = 64
 """Of which a record tells one by one; it counts all."""

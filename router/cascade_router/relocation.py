@@ -7,8 +7,8 @@ from cascade_policy.offer import Offer
 from cascade_router.course import Course
 from cascade_router.handover import Growth, Target, first_review
 from cascade_router.legs import Leg, Warmed
-from cascade_router.metrics import HandoverOutcome
 from cascade_router.move import Move
+from cascade_router.outcomes import HandoverOutcome
 from cascade_router.record import RequestRecord
 from cascade_router.resumable import ResumableStream
 from cascade_router.tools import Tools

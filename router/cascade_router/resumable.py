@@ -14,9 +14,9 @@ from typing import Final
 
 import msgspec
 
-from cascade_policy.accounting import usage
 from cascade_policy.pins import Pin
 from cascade_router import sse
+from cascade_router.client_shape import ClientShape
 from cascade_router.held import HeldEvents, Seam, SeamTexts
 from cascade_router.token_ids import inside, take, token_ids
 from cascade_router.usual import UsualEvent, is_complete
@@ -25,7 +25,6 @@ ANCHOR_IDS: Final = 32
 """Ids before a clean point that give the detokeniser its context: byte-level and SentencePiece
 vocabularies alike settle within a few."""
 
-_CHOICES: Final = b',"choices":['
 _CHAT_TEXT: Final = b'"content":"'
 _COMPLETION_TEXT: Final = b'"text":"'
 _QUOTE: Final = 0x22
@@ -41,11 +40,11 @@ class ResumableStream:
         "_event_limit",
         "_finished",
         "_held",
-        "_identity",
         "_ids_shown",
         "_leave_at",
         "_leg_ids",
         "_lost",
+        "_shape",
         "_shown",
         "_splitter",
         "_usage_sent",
@@ -72,7 +71,7 @@ class ResumableStream:
         self.wants_usage = wants_usage
         self._event_limit = event_limit
         self._splitter = sse.EventSplitter(event_limit)
-        self._identity = b""
+        self._shape = ClientShape(chat=chat, wants_ids=wants_ids)
         self._leave_at: int | None = None
         self._usual: UsualEvent | None = None
         self._usual_now: UsualEvent | None = None
@@ -196,13 +195,8 @@ class ResumableStream:
         leg was lost between its last token and its end."""
         if self._done:
             return b""
-        out = b""
-        if not self._finished:
-            choice = (
-                b'{"index":0,"delta":{"content":""}' if self.chat else b'{"index":0,"text":""'
-            ) + b',"logprobs":null,"finish_reason":"length","stop_reason":null}'
-            out = self._identity + _CHOICES + choice + b"]}\n\n"
-        if self.wants_usage and not self._usage_sent and self._identity:
+        out = b"" if self._finished else self._shape.end_by_length()
+        if self.wants_usage and not self._usage_sent and self._shape.known:
             out += self._usage_event()
         self.complete = self._done = True
         return out + sse.DONE_EVENT
@@ -257,7 +251,7 @@ class ResumableStream:
         if not (has_text or finished or self.wants_ids or self.pin is not None):
             return b""
         if self.leg:
-            out = self._rewrap(event, ids, (member, end + 1))
+            out = self._shape.of_later(event, ids, (member, end + 1))
         else:
             out = event if self.wants_ids else event[:member] + event[end + 1 :]
         if self._clean is None and self.tokens > 1 and self._usual is None and self.pin is None:
@@ -333,7 +327,7 @@ class ResumableStream:
         if self.prompt is None:
             self.prompt = event[first:end].replace(b" ", b"")
             self.prompt_tokens = sse.count_ids(self.prompt)
-            self._identity = event[: event.find(_CHOICES)]
+            self._shape.learn(event)
         elif self.leg and event[first:end].replace(b" ", b"") != self._given():
             self._lose("it resumed other ids than it was given")
             return event
@@ -359,42 +353,8 @@ class ResumableStream:
     def _raw_text(self, event: bytes) -> bytes:
         return sse.content_of(event) if self.chat and not self.leg else sse.text_of(event)
 
-    # Later legs ------------------------------------------------------------------------------
-
-    def _rewrap(self, event: bytes, ids: bytes, member: tuple[int, int]) -> bytes:
-        """A later leg's chunk in the shape of the first one's."""
-        if self.chat:
-            return self._chat_chunk(sse.text_of(event), event, ids)
-        start, end = member
-        choices = event.find(_CHOICES)
-        if self.wants_ids:
-            return self._identity + event[choices:]
-        return self._identity + event[choices:start] + event[end:]
-
-    def _chat_chunk(self, text: bytes, event: bytes, ids: bytes) -> bytes:
-        finish = sse.finish_of(event)
-        parts = [
-            self._identity,
-            b',"choices":[{"index":0,"delta":{"content":',
-            text,
-            b'},"logprobs":null,"finish_reason":',
-            finish,
-        ]
-        if finish != b"null":
-            parts += (b',"stop_reason":', sse.stop_reason_of(event))
-        if self.wants_ids:
-            parts += (b',"token_ids":[', ids, b"]")
-        parts.append(b"}]")
-        if finish != b"null":
-            parts.append(sse.fingerprint_of(event))
-        parts.append(b"}\n\n")
-        return b"".join(parts)
-
     def _usage_event(self, event: bytes = b"") -> bytes:
-        """The usage over all legs; `event` is what the last one says of its own."""
-        counted = msgspec.json.encode(usage(self.prompt_tokens or 0, self.tokens))
-        name = sse.fingerprint_of(event)
-        return self._identity + b',"choices":[],"usage":' + counted + name + b"}\n\n"
+        return self._shape.usage(self.prompt_tokens or 0, self.tokens, event)
 
     # Seams -----------------------------------------------------------------------------------
 

@@ -35,8 +35,8 @@ from cascade_router.legs import (
     outcome_of,
 )
 from cascade_router.line import Unreachable
-from cascade_router.metrics import HandoverOutcome, Outcome
 from cascade_router.outbound import Outbound
+from cascade_router.outcomes import HandoverOutcome, Outcome
 from cascade_router.own_engine import HEADER_REFUSED
 from cascade_router.placing import Placing
 from cascade_router.record import LegRecord, RequestRecord
@@ -269,9 +269,8 @@ class Session:
     def _finish(self) -> Placement | None:
         """The answer is complete; nothing follows."""
         answer = self._answer
-        rest = answer.ending() if isinstance(answer, ResumableStream) else b""
         self._outcome = Outcome.COMPLETED
-        self._client.end(rest)
+        self._client.end(answer.ending() if isinstance(answer, ResumableStream) else b"")
         return None
 
     def _fail(self, error: RequestError) -> None:

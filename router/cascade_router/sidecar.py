@@ -49,40 +49,16 @@ class Sidecar:
         self._config = config
         self._timing = timing or limits.Timing()
         loop = asyncio.get_running_loop()
-        engine = join_address(config.engine_host, config.engine_port)
         self._pool = Pool(loop, config.engine_host, config.engine_port)
-        keys, bans = KeyFile(config.hop_key_file), Bans()
-        engine_metrics = EngineMetrics()
-        own = OwnEngine(self._pool, engine, loop, engine_metrics, config.max_prefix_tokens)
-        peers = Peers(config.address, engine, self._pool, keys, loop)
-        metrics = Metrics()
-        offers = Offers(loop, peers, own, bans, metrics, self._timing.bid_deadline)
-        dispatcher = Dispatcher(loop, offers, peers, own, bans, random.random)
-        self.tools = Tools(
-            loop=loop,
-            # A router that is started again must not take up the names of its predecessor.
-            name=f"{config.pod_name}/{token_hex(4)}",
-            peers=peers,
-            own=own,
-            bans=bans,
-            dispatcher=dispatcher,
-            waiting=WaitingRoom(
-                loop, dispatcher, metrics, config.max_waiting, config.max_wait_seconds
-            ),
-            mover=Mover(dispatcher),
-            gauge=LengthGauge(peers, metrics, self._timing.tokenize),
-            metrics=metrics,
-            engine_metrics=engine_metrics,
-            labels={"namespace": config.namespace, "service": config.service},
-            timing=self._timing,
-            tracing=tracing_of(config),
-        )
+        keys = KeyFile(config.hop_key_file)
+        self.tools = _tools(config, self._timing, self._pool, keys, loop)
         self._access_log: AccessLog | None = None
         if config.access_log:
             self._access_log = AccessLog(
-                access_log.STDOUT, metrics.line_dropped, access_log.MAX_LINES
+                access_log.STDOUT, self.tools.metrics.line_dropped, access_log.MAX_LINES
             )
             self.tools.observers.append(self._access_log.write)
+        own = self.tools.own
         self.hop_side = HopSide(own, self._pool, loop)
         self.channels = TargetChannels()
         self.connections = Connections(config.max_body_bytes)
@@ -210,3 +186,36 @@ class Sidecar:
             tools.dispatcher.sweep(now)
             for session in list(tools.sessions):
                 session.sweep(now)
+
+
+def _tools(
+    config: Config,
+    timing: limits.Timing,
+    pool: Pool,
+    keys: KeyFile,
+    loop: asyncio.AbstractEventLoop,
+) -> Tools:
+    """What serves all requests."""
+    engine = join_address(config.engine_host, config.engine_port)
+    bans, metrics, engine_metrics = Bans(), Metrics(), EngineMetrics()
+    own = OwnEngine(pool, engine, loop, engine_metrics, config.max_prefix_tokens)
+    peers = Peers(config.address, engine, pool, keys, loop)
+    offers = Offers(loop, peers, own, bans, metrics, timing.bid_deadline)
+    dispatcher = Dispatcher(loop, offers, peers, own, bans, random.random)
+    return Tools(
+        loop=loop,
+        # A router that is started again must not take up the names of its predecessor.
+        name=f"{config.pod_name}/{token_hex(4)}",
+        peers=peers,
+        own=own,
+        bans=bans,
+        dispatcher=dispatcher,
+        waiting=WaitingRoom(loop, dispatcher, metrics, config.max_waiting, config.max_wait_seconds),
+        mover=Mover(dispatcher),
+        gauge=LengthGauge(peers, metrics, timing.tokenize),
+        metrics=metrics,
+        engine_metrics=engine_metrics,
+        labels={"namespace": config.namespace, "service": config.service},
+        timing=timing,
+        tracing=tracing_of(config),
+    )

@@ -11,7 +11,8 @@ import yaml
 from cascade_operator.reasons import troubleshooting_table
 from cascade_router.engine_metrics import EngineMetrics
 from cascade_router.exposition import Page
-from cascade_router.metrics import Metrics, Outcome
+from cascade_router.metrics import Metrics
+from cascade_router.outcomes import Outcome
 from tests.router.core.cluster import stage_map
 
 ROOT = Path(__file__).resolve().parents[2]

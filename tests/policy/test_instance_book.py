@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from cascade_policy.arrival import Arrival, Purpose, Question
+from cascade_policy.book_state import Gauges
 from cascade_policy.engine_model import EngineModel
 from cascade_policy.instance_book import (
     MAX_WARMING,
     RESERVATION_SECONDS,
-    Gauges,
     InstanceBook,
     RefusalReason,
     Stay,

@@ -13,7 +13,7 @@ from cascade_policy.arrival import Purpose
 from cascade_policy.pins import Pin
 from cascade_router.access_log import BATCH_LINES, AccessLog, line
 from cascade_router.endpoints import Member
-from cascade_router.metrics import Outcome
+from cascade_router.outcomes import Outcome
 from cascade_router.record import MAX_LEGS, LegOutcome, RequestRecord
 
 POD = Member("pod-1", "10.0.0.2:8000", 1)

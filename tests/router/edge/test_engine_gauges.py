@@ -2,7 +2,7 @@
 
 import pytest
 
-from cascade_policy.instance_book import Gauges
+from cascade_policy.book_state import Gauges
 from cascade_router.engine_gauges import read_gauges
 
 PAGE = b"""# HELP vllm:kv_cache_usage_perc KV-cache usage. 1 means 100 percent usage.

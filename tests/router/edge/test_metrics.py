@@ -16,7 +16,8 @@ from cascade_policy.stage_map import RECOMPUTE, WARM, Stage, StageMap
 from cascade_policy.step_window import MOMENT_NAMES, Window
 from cascade_router.engine_metrics import EngineMetrics
 from cascade_router.exposition import Page
-from cascade_router.metrics import HandoverOutcome, Metrics, Outcome, RescueOutcome
+from cascade_router.metrics import Metrics
+from cascade_router.outcomes import HandoverOutcome, Outcome, RescueOutcome
 
 MAX_LENGTH = 4096
 GRID = length_grid(MAX_LENGTH)

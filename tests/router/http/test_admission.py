@@ -11,7 +11,7 @@ import pytest
 
 from cascade_router.api import API, Serving
 from cascade_router.channel import handshake
-from cascade_router.metrics import Outcome
+from cascade_router.outcomes import Outcome
 from cascade_router.record import RequestRecord
 from cascade_router.sidecar import Sidecar
 from tests.router.core.cluster import light_client, lone_sidecar, until
