@@ -15,11 +15,12 @@ from cascade_policy.admission import Reservation, Room, admit, blocks_needed, ro
 from cascade_policy.arrival import Arrival, Purpose, Question
 from cascade_policy.book_state import BookState, Gauges
 from cascade_policy.engine_model import EngineModel
-from cascade_policy.ledger import Booking, LoadLedger
+from cascade_policy.ledger import Booking, Computed, LoadLedger
 from cascade_policy.load import InstanceLoad
 from cascade_policy.offer import Offer
 from cascade_policy.prefix_index import Belief, PrefixIndex
 from cascade_policy.price import has_risen, price, step_ms
+from cascade_policy.saving import NO_SAVING, saving
 from cascade_policy.stage_map import Handoff
 from cascade_policy.step_window import BatchState
 
@@ -71,8 +72,7 @@ class InstanceBook:
         self._recent: OrderedDict[str, int] = OrderedDict()
         self._reserved: tuple[str, Reservation, float] | None = None
         """Sequence, room, and until when."""
-        self._saved = self._saved_share = 0.0
-        """Blocks that the engine's gauge found less than booked, and as a share of these."""
+        self._saving = NO_SAVING
         self._stays: dict[Stay, None] = {}
         """Who is here, in the order of their arrival."""
         self.warming = 0
@@ -85,18 +85,23 @@ class InstanceBook:
         self._terms = terms
         self._adopt()
 
-    def measured(self, gauges: Gauges, now: float) -> None:
-        """The engine told its gauges."""
-        before = self._gauges
-        if before is not None and gauges.preemptions > before.preemptions:
+    def computed_so_far(self, now: float) -> Computed:
+        """What is computed; to be taken before the engine is asked for its gauges."""
+        self._ledger.load(now)
+        return self._ledger.computed()
+
+    def measured(self, gauges: Gauges, before: Computed, now: float) -> None:
+        """The engine told its gauges; `before` is what was computed when it was asked for them."""
+        last = self._gauges
+        if last is not None and gauges.preemptions > last.preemptions:
             self._preempted_at = now
-        if before is not None and gauges.preemptions < before.preemptions:
+        if last is not None and gauges.preemptions < last.preemptions:
             # It has restarted: its cache is empty.
             self._index.clear()
             self._recent.clear()
         self._gauges = gauges
         self._adopt()
-        self._note_saving(gauges, now)
+        self._note_saving(gauges, before)
 
     def restarted(self) -> None:
         """The engine was away: whatever it held is gone."""
@@ -261,20 +266,16 @@ class InstanceBook:
         limit = self._max_prefix_tokens
         return capacity if limit is None else min(capacity, limit)
 
-    def _note_saving(self, gauges: Gauges, now: float) -> None:
-        """How much less the engine's memory holds than the book says, at this moment: it shares
-        what routers do not know of, such as prompts that are no prefix of each other's text."""
-        self._ledger.load(now)
-        expected = self._ledger.computed_tokens() / self._model.block_tokens
-        used = gauges.use * (self._model.kv_capacity_tokens // self._model.block_tokens)
-        self._saved = max(0.0, expected - used)
-        self._saved_share = self._saved / expected if expected > 0 else 0.0
+    def _note_saving(self, gauges: Gauges, before: Computed) -> None:
+        """Compare what is used with what was held from the question to the answer: at which moment
+        between them the engine looked, nobody knows, and a prompt computed later would seem saved.
+        """
+        expected = self._ledger.still_held(before) / self._model.block_tokens
+        blocks = self._model.kv_capacity_tokens // self._model.block_tokens
+        self._saving = saving(expected, gauges.use * blocks)
 
     def _saved_blocks(self) -> int:
-        """What of that still holds: who came since saves nothing as far as is known, and what
-        left takes its part along."""
-        held = self._ledger.held_tokens() / self._model.block_tokens
-        return int(min(self._saved, held * self._saved_share))
+        return self._saving.still(self._ledger.held_tokens() / self._model.block_tokens)
 
     def _use(self, load: InstanceLoad) -> float:
         if self._gauges is not None:

@@ -7,7 +7,8 @@ that never errs by more than one prompt.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from cascade_policy.engine_model import EngineModel
@@ -21,6 +22,16 @@ PREFILL_SHARE_SECONDS: Final = 2.0
 PREFILL_FLOOR: Final = 0.05
 """Share of a prompt's prefill work that stays booked until its first token is seen."""
 _NEGLIGIBLE_SHARE: Final = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """What of an engine's sequences was computed at some moment."""
+
+    tokens: int
+    """What several sequences share counts once."""
+    lengths: Mapping[int, int]
+    """Tokens of each sequence, by the number of its booking."""
 
 
 class LoadLedger:
@@ -131,11 +142,20 @@ class LoadLedger:
         self._count_growth()
         return max(0, self._kv_tokens - self._prefixes.saved_tokens)
 
-    def computed_tokens(self) -> int:
+    def computed(self) -> Computed:
         """Of them, those of sequences whose prompts are computed: the others take their memory
         little by little."""
         waiting = sum(booking.length for booking in self._queue)
-        return max(0, self.held_tokens() - waiting)
+        lengths = {
+            booking.number: booking.length for booking in self._open if booking not in self._queue
+        }
+        return Computed(max(0, self.held_tokens() - waiting), lengths)
+
+    def still_held(self, computed: Computed) -> int:
+        """At least so many of the tokens that were computed then are held now as well."""
+        here = {booking.number for booking in self._open}
+        gone = sum(length for number, length in computed.lengths.items() if number not in here)
+        return max(0, computed.tokens - gone)
 
     def shared(self, prefix: Sequence[Block]) -> int:
         """Tokens at the start of a prompt that a sequence in the engine holds, too."""

@@ -174,13 +174,14 @@ class OwnEngine:
             self._probed(answer.status == 200, weight=1)
 
     async def _read_gauges(self) -> None:
+        before = self._book.computed_so_far(self._loop.time())
         try:
             answer = await self.ask(Outbound("/metrics", method="GET"), PROBE_TIMEOUT_SECONDS)
         except Unreachable:
             return  # The next probe tells whether it is there.
         gauges = read_gauges(answer.body) if answer.status == 200 else None
         if gauges is not None:
-            self._book.measured(gauges, self._loop.time())
+            self._book.measured(gauges, before, self._loop.time())
 
     def _probed(self, good: bool, weight: int) -> None:
         self._failures = 0 if good else self._failures + weight

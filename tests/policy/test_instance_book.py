@@ -30,6 +30,11 @@ def book() -> InstanceBook:
     return InstanceBook(TERMS, 0.0)
 
 
+def measure(one: InstanceBook, gauges: Gauges, now: float) -> None:
+    """The engine tells its gauges at once."""
+    one.measured(gauges, one.computed_so_far(now), now)
+
+
 def test_an_empty_engine_offers_all_it_has_but_what_stays_free() -> None:
     offer = book().offer(Question(100), 0.0)
     assert offer.load == IDLE
@@ -82,20 +87,20 @@ def test_an_engine_that_evicted_a_prefix_corrects_the_index() -> None:
 @pytest.mark.parametrize("event", ["no cache", "restarted", "counters that went back"])
 def test_what_the_engine_cannot_hold_is_not_believed(event: str) -> None:
     one = book()
-    one.measured(replace(GAUGES, preemptions=5), 0.0)
+    measure(one, replace(GAUGES, preemptions=5), 0.0)
     one.enter(Arrival(600, prefix=PROMPT, sequence="a/1"), 0.0).leave(0.0)
     if event == "no cache":
-        one.measured(replace(GAUGES, preemptions=5, caching=False), 1.0)
+        measure(one, replace(GAUGES, preemptions=5, caching=False), 1.0)
     elif event == "restarted":
         one.restarted()
     else:
-        one.measured(GAUGES, 1.0)
+        measure(one, GAUGES, 1.0)
     assert one.offer(Question(600, PROMPT, "a/1"), 1.0).cached == 0
 
 
 def test_the_engines_own_memory_counts_not_the_profiles() -> None:
     one = book()
-    one.measured(replace(GAUGES, blocks=100, block_tokens=128, use=0.5), 0.0)
+    measure(one, replace(GAUGES, blocks=100, block_tokens=128, use=0.5), 0.0)
     offer = one.offer(Question(100), 0.0)
     assert offer.capacity_tokens == (100 - 1 - 1) * 128
     assert offer.use == 0.5
@@ -133,7 +138,7 @@ def test_what_the_engine_saves_counts_for_those_that_were_there_when_it_was_meas
     for stay in stays:
         stay.booking.first_token(0.5)
     free = one.offer(Question(), 1.0).free_tokens or 0
-    one.measured(replace(GAUGES, use=0.3), 1.0)
+    measure(one, replace(GAUGES, use=0.3), 1.0)
     saved = (one.offer(Question(), 1.0).free_tokens or 0) - free
     assert saved == pytest.approx(10_000 - 0.3 * 16_000, abs=16)
     one.enter(arrival_of(1000), 1.0)
@@ -150,8 +155,35 @@ def test_prompts_that_are_not_computed_yet_save_nothing() -> None:
     for _ in range(10):
         one.enter(arrival_of(1000), 0.0)
     free = one.offer(Question(), 0.0).free_tokens
-    one.measured(replace(GAUGES, use=0.0), 0.0)
+    measure(one, replace(GAUGES, use=0.0), 0.0)
     assert one.offer(Question(), 0.0).free_tokens == free
+
+
+def test_prompts_computed_while_the_gauges_were_on_their_way_save_nothing() -> None:
+    one = book()
+    asked = one.computed_so_far(0.0)
+    stays = [one.enter(arrival_of(1000), 0.0) for _ in range(10)]
+    for stay in stays:
+        stay.booking.first_token(0.5)
+    free = one.offer(Question(), 1.0).free_tokens
+    one.measured(replace(GAUGES, use=0.0), asked, 1.0)
+    assert one.offer(Question(), 1.0).free_tokens == free
+
+
+def test_sequences_that_left_while_the_gauges_were_on_their_way_saved_nothing() -> None:
+    one = book()
+    before = [one.enter(arrival_of(1000), 0.0) for _ in range(10)]
+    for stay in before:
+        stay.booking.first_token(0.5)
+    asked = one.computed_so_far(1.0)
+    for stay in before:
+        stay.leave(1.0)
+    after = [one.enter(arrival_of(1000), 1.0) for _ in range(10)]
+    for stay in after:
+        stay.booking.first_token(1.5)
+    free = one.offer(Question(), 2.0).free_tokens
+    one.measured(replace(GAUGES, use=0.0), asked, 2.0)
+    assert one.offer(Question(), 2.0).free_tokens == free
 
 
 def crowd(one: InstanceBook, lengths: list[int], **fields: object) -> list[Stay]:
@@ -197,9 +229,9 @@ def test_the_last_sequence_is_never_asked() -> None:
 
 def test_after_a_preemption_more_stays_free_for_a_minute() -> None:
     one = book()
-    one.measured(GAUGES, 0.0)
+    measure(one, GAUGES, 0.0)
     free = one.offer(Question(), 0.0).free_tokens or 0
-    one.measured(replace(GAUGES, preemptions=1), 2.0)
+    measure(one, replace(GAUGES, preemptions=1), 2.0)
     careful = one.offer(Question(), 2.0).free_tokens or 0
     assert free - careful == 20 * 16
     assert one.offer(Question(), 63.0).free_tokens == free
