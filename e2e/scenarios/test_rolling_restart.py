@@ -11,9 +11,9 @@ from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_
 
 pytestmark = pytest.mark.cluster
 
-INSTANCES = 4
-RATE = 4
-IN_FLIGHT = 10
+INSTANCES = 6
+RATE = 6
+IN_FLIGHT = 20
 """Requests under way when the first pod is deleted."""
 PINNED_SHARE = 0.3
 SECONDS = 900.0
