@@ -32,6 +32,7 @@ from tests.router.core.loop import on_uvloop
 
 PROMPT = [5, 6, 7]
 BODY = {"prompt": PROMPT, "max_tokens": 60, "ignore_eos": True}
+REQUEST = json.dumps({"model": MODEL, "stream": True, **BODY}).encode()
 FAR = [1, 0]
 """Stages of two instances: the first one's clients are served by the second."""
 
@@ -140,23 +141,28 @@ async def test_a_slow_client_holds_its_own_stream_back_and_no_other(tmp_path: Pa
 async def test_a_pause_that_overtakes_the_call_to_the_engine_holds_its_answer_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = Pool.connect
+    connect, gate = Pool.connect, asyncio.Event()
 
-    async def slowly(pool: Pool) -> Upstream:
-        await asyncio.sleep(0.1)
+    async def when_open(pool: Pool) -> Upstream:
+        await gate.wait()
         return await connect(pool)
 
     async with cluster(tmp_path, FAR, stage_map(1000)) as service:
-        monkeypatch.setattr(Pool, "connect", slowly)
-        peers, sink = service[0].sidecar.tools.peers, Kept()
-        body = json.dumps({"model": MODEL, "stream": True, **BODY}).encode()
-        request = Outbound("/v1/completions", body)
-        line = peers.line(service[1].member, Arrival(length=3), request, sink)
+        front, target = service.instances
+        monkeypatch.setattr(Pool, "connect", when_open)
+        sink = Kept()
+        line = front.sidecar.tools.peers.line(
+            target.member, Arrival(length=3), Outbound("/v1/completions", REQUEST), sink
+        )
         await line.send()
         line.pause()
-        engine = service[1].engine
-        await until(lambda: engine.metrics.generation_tokens >= 60, "the engine has answered")
-        await asyncio.sleep(0.1)
+        await until(
+            lambda: any(one._held for one in target.sidecar.channels.open), "the pause is there"
+        )
+        gate.set()
+        await until(lambda: target.engine.metrics.generation_tokens >= 60, "the engine answered")
+        later = await stream(front.url, "/v1/completions", BODY)
+        assert later.done, "what comes after it on the same channel"
         assert not sink.pieces
         line.resume()
         await until(lambda: sink.ended, "it goes on")
