@@ -187,16 +187,6 @@ def _compile(
     progress: Progress,
 ) -> None:
     """Run the compiler, telling now and then how many packages it has done."""
-    compiler = subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert compiler.stdout is not None
     ended = threading.Event()
     counted = 0
 
@@ -204,20 +194,28 @@ def _compile(
         while not ended.wait(REPORT_SECONDS):
             progress(f"{programs.about}: {counted} packages compiled so far")
 
-    reporter = threading.Thread(target=report, daemon=True)
-    reporter.start()
     said: deque[str] = deque(maxlen=200)
-    try:
-        for line in compiler.stdout:
-            said.append(line)
-            counted += not line.startswith("go: ")
-        status = compiler.wait()
-    finally:
-        ended.set()
-        reporter.join()
-        if compiler.poll() is None:
+    reporter = threading.Thread(target=report, daemon=True)
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as compiler:
+        assert compiler.stdout is not None
+        reporter.start()
+        try:
+            for line in compiler.stdout:
+                said.append(line)
+                counted += not line.startswith("go: ")
+            status = compiler.wait()
+        finally:
+            ended.set()
+            reporter.join()
             compiler.kill()
-            compiler.wait()
     if status != 0:
         raise ClusterError(
             f"building {programs.about} failed (`go build` in {folder}):\n{tail(''.join(said))}\n"
