@@ -14,6 +14,18 @@ from e2e.harness.kubectl import Kubectl
 from e2e.harness.platform import SYSTEM_NAMESPACE, Platform
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full", action="store_true", help="long stories in full, where tests/run shortens them"
+    )
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether long stories are to be told in full."""
+    return bool(request.config.getoption("--full"))
+
+
 def say(words: str) -> None:
     """Progress of long steps, visible with `pytest -s`."""
     print(words, flush=True)

@@ -1,44 +1,68 @@
-"""Pods are deleted and replaced under traffic, all of them, and no client notices."""
+"""Pods are deleted and replaced under traffic, all of them, and no client notices.
+
+Four instances, or six with `--full`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from cascade_policy import names
 from e2e.harness.deadline import until
 from e2e.harness.kubectl import JsonObject, Kubectl
+from e2e.harness.load import RunningLoad
 from e2e.harness.platform import Platform
-from e2e.harness.service import Service
+from e2e.harness.service import PodFacts, Service
 from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_lost, traffic
 
 pytestmark = pytest.mark.cluster
 
-INSTANCES = 6
-RATE = 6
-IN_FLIGHT = 20
-"""Requests under way when the first pod is deleted."""
+REQUESTS_PER_INSTANCE = 1.0
+"""A second; as many seconds of it are under way when the first pod is deleted."""
+UNDER_WAY_SECONDS = 3
 PINNED_SHARE = 0.3
 SECONDS = 900.0
 """For all pods: each waits for its pinned requests to end, on a machine that may be busy."""
 
 
-def _serve(namespace: Kubectl, name: str) -> Service:
+@pytest.fixture
+def instances(full: bool) -> int:
+    return 6 if full else 4
+
+
+def _serve(namespace: Kubectl, name: str, instances: int) -> Service:
     """Two stages, whose boundary stays where it is."""
     planning = {**QUICK_PLANNING, "boundaries": [1024]}
-    service = apply_service(namespace, name, gpuCount=INSTANCES, planning=planning)
-    service.wait_ready(instances=INSTANCES)
+    service = apply_service(namespace, name, gpuCount=instances, planning=planning)
+    service.wait_ready(instances=instances)
     return service
 
 
-def _wait_replaced(service: Service, old: set[str], seconds: float) -> None:
-    """Until none of the pods with the uids `old` is left, and there are enough others."""
+@contextmanager
+def _traffic(platform: Platform, service: Service, instances: int) -> Iterator[RunningLoad]:
+    """A load under way, some of it pinned."""
+    rate = REQUESTS_PER_INSTANCE * instances
+    with traffic(platform, service, rate=rate, duration=SECONDS, pinned_share=PINNED_SHARE) as load:
+        load.wait_for("inFlight", round(UNDER_WAY_SECONDS * rate))
+        yield load
+
+
+def _wait_replaced(service: Service, old: list[PodFacts], instances: int) -> None:
+    """Until none of the pods `old` is left, and there are enough others."""
+    uids = {pod.uid for pod in old}
 
     def replaced() -> bool:
         pods = service.pods()
         ready = sum(pod.ready and not pod.terminating for pod in pods)
-        return ready == INSTANCES and not any(pod.uid in old for pod in pods)
+        return ready == instances and not any(pod.uid in uids for pod in pods)
 
-    until(
-        f"{len(old)} pods of {service.name} replaced", replaced, seconds=seconds, seen=service.pods
-    )
+    what = f"{len(old)} pods of {service.name} replaced"
+    until(what, replaced, seconds=SECONDS * len(old) / instances, seen=service.pods)
+
+
+def _bound(service: Service) -> list[PodFacts]:
+    return [pod for pod in service.pods() if pod.bound]
 
 
 def _check(what: str, summary: JsonObject, namespace: Kubectl) -> None:
@@ -51,29 +75,29 @@ def _check(what: str, summary: JsonObject, namespace: Kubectl) -> None:
 
 
 def test_a_restart_of_all_deployments_costs_no_request(
-    platform: Platform, namespace: Kubectl
+    platform: Platform, namespace: Kubectl, instances: int
 ) -> None:
-    service = _serve(namespace, "restarting")
-    old = {pod.uid for pod in service.pods() if pod.bound}
-    with traffic(platform, service, rate=RATE, duration=SECONDS, pinned_share=PINNED_SHARE) as load:
-        load.wait_for("inFlight", IN_FLIGHT)
+    service = _serve(namespace, "restarting", instances)
+    old = _bound(service)
+    with _traffic(platform, service, instances) as load:
         selector = f"{names.LABEL_SERVICE}={service.name}"
         namespace.run("rollout", "restart", "deployments", "-l", selector)
-        _wait_replaced(service, old, SECONDS)
+        _wait_replaced(service, old, instances)
         load.stop()
         summary = load.summary()
     _check(f"restart of {len(old)} pods", summary, namespace)
 
 
-def test_the_deletion_of_one_pod_after_the_other_costs_no_request(
-    platform: Platform, namespace: Kubectl
+def test_the_deletion_of_all_pods_two_at_a_time_costs_no_request(
+    platform: Platform, namespace: Kubectl, instances: int
 ) -> None:
-    service = _serve(namespace, "deleting")
-    with traffic(platform, service, rate=RATE, duration=SECONDS, pinned_share=PINNED_SHARE) as load:
-        load.wait_for("inFlight", IN_FLIGHT)
-        for pod in [pod for pod in service.pods() if pod.bound]:
-            namespace.delete("pod", pod.name, "--wait=false")
-            _wait_replaced(service, {pod.uid}, SECONDS / INSTANCES)
+    service = _serve(namespace, "deleting", instances)
+    old = sorted(_bound(service), key=lambda pod: pod.stage)
+    half = instances // 2  # One of each stage, mostly.
+    with _traffic(platform, service, instances) as load:
+        for pair in zip(old[:half], old[half:], strict=True):
+            namespace.delete("pod", *(pod.name for pod in pair), "--wait=false")
+            _wait_replaced(service, list(pair), instances)
         load.stop()
         summary = load.summary()
-    _check(f"deletion of {INSTANCES} pods", summary, namespace)
+    _check(f"deletion of {len(old)} pods", summary, namespace)
