@@ -66,7 +66,7 @@ def pod_template(spec: ServiceSpec, images: Images, stage: int) -> Manifest:
     own = {
         "metadata": {
             "labels": {names.LABEL_STAGE: str(stage)},
-            "annotations": {names.ANNOTATION_TEMPLATE_HASH: digest(shared)},
+            "annotations": {names.ANNOTATION_TEMPLATE_HASH: _hash(shared, spec)},
         }
     }
     return merge(shared, own)
@@ -74,7 +74,14 @@ def pod_template(spec: ServiceSpec, images: Images, stage: int) -> Manifest:
 
 def template_hash(spec: ServiceSpec, images: Images) -> str:
     """Our hash of the template that all stages share."""
-    return digest(_shared_template(spec, images))
+    return _hash(_shared_template(spec, images), spec)
+
+
+def _hash(shared: Manifest, spec: ServiceSpec) -> str:
+    """The uid is left out: it never changes, and so what a release renders can be compared with
+    what another one rendered for the same spec."""
+    text = json.dumps(shared).replace(spec.uid, "")
+    return digest(json.loads(text))
 
 
 def digest(manifest: Mapping[str, Any]) -> str:
