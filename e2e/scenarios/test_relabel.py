@@ -1,4 +1,8 @@
-"""A pod that gets another stage label gets no more requests of its old stage."""
+"""A pod that gets another stage label gets no more requests as one of its old stage.
+
+What counts is the stage in which the router that sent it saw the pod: a stage of which nobody
+answers in time falls to its neighbour, which may be a pod that has just left it.
+"""
 
 import json
 from collections.abc import Iterator
@@ -42,7 +46,8 @@ def _last_of_old_stage(move: Move, until: float, lines: list[JsonObject]) -> flo
         _dispatched(line) - move.at
         for line in lines
         # A line names the last instance: one that was handed over may have come from elsewhere.
-        if (line["instance"], str(line["stage"]), line["legs"]) == (move.pod, move.source, 1)
+        if (line["instance"], str(line["instance_stage"]), line["legs"])
+        == (move.pod, move.source, 1)
         and move.at - AROUND_SECONDS < _dispatched(line) < until
     ]
     return max(around, default=None)

@@ -44,6 +44,7 @@ def line(record: RequestRecord, wall: float) -> bytes:
         "streamed": record.streamed,
         "stage": record.stage,
         "instance": None if member is None else member.name,
+        "instance_stage": None if member is None else member.stage,
         "legs": record.leg_count,
         "handovers": record.handovers,
         "rescues": record.rescues,

@@ -48,6 +48,7 @@ def test_a_line_says_all_that_is_known() -> None:
         "streamed": True,
         "stage": 0,
         "instance": "pod-1",
+        "instance_stage": POD.stage,
         "legs": 2,
         "handovers": 1,
         "rescues": 2,
@@ -69,8 +70,8 @@ def test_what_is_not_known_is_null() -> None:
     shown = json.loads(line(one, 0.0))
     unknown = {name for name, value in shown.items() if value is None}
     assert unknown == {
-        *("status", "stage", "instance", "pinned", "prompt_tokens", "cached_tokens"),
-        *("ttft_seconds", "tpot_seconds"),
+        *("status", "stage", "instance", "instance_stage", "pinned", "prompt_tokens"),
+        *("cached_tokens", "ttft_seconds", "tpot_seconds"),
     }
 
 
