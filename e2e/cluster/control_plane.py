@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SERVICE_NETWORK = "10.96.0.0/16"
+AUDIT_POLICY = "audit-policy.json"
+AUDIT_LOG = "audit.log"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 
 
@@ -84,6 +86,10 @@ def api_server(plane: ControlPlane) -> list[str]:
             f"--kubelet-client-key={pki / 'kubelet-client.key'}",
             # The node's name is known to no resolver.
             "--kubelet-preferred-address-types=InternalIP",
+            f"--audit-policy-file={plane.folder / 'config' / AUDIT_POLICY}",
+            f"--audit-log-path={plane.folder / 'logs' / AUDIT_LOG}",
+            # Kept whole for as long as the cluster lives; megabytes.
+            "--audit-log-maxsize=1000",
         ]
     return command
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2e.cluster.audit import Request
 from e2e.cluster.choice import IMAGE_REPOSITORY_VARIABLE, Facts
 from e2e.cluster.clients import clients
 from e2e.cluster.errors import ClusterError, Unsupported
@@ -26,6 +27,10 @@ class CurrentCluster:
 
     def load_images(self, images: Mapping[str, str]) -> None:
         """Nothing to do: build_images has pushed them, or the user has put them there."""
+
+    def audit(self) -> list[Request]:
+        """Raises Unsupported."""
+        raise Unsupported("the audit log of your own cluster is not ours to read")
 
     def kill_component(self, name: str) -> None:
         """Raises Unsupported."""

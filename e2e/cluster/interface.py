@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from e2e.cluster.audit import Request
+
 
 class Cluster(Protocol):
     """A running Kubernetes cluster."""
@@ -39,6 +41,13 @@ class Cluster(Protocol):
         """SIGKILL to a component, such as `kube-controller-manager`.
 
         Raises Unsupported where the components are not ours to kill.
+        """
+        ...
+
+    def audit(self) -> list[Request]:
+        """All requests of service accounts so far, the cluster's own left out.
+
+        Raises Unsupported where no audit log is ours to read.
         """
         ...
 

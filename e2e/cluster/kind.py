@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from e2e.cluster.audit import Request
 from e2e.cluster.binaries import KIND, programs_folder
 from e2e.cluster.choice import Facts
 from e2e.cluster.clients import clients
@@ -39,6 +40,10 @@ class KindCluster:
             doing="loading the images into kind's nodes",
             timeout=CREATE_SECONDS,
         )
+
+    def audit(self) -> list[Request]:
+        """Raises Unsupported."""
+        raise Unsupported("kind's API server keeps no audit log")
 
     def kill_component(self, name: str) -> None:
         """Raises Unsupported."""

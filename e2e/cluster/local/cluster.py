@@ -8,7 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from e2e.cluster import binaries
+from e2e.cluster.audit import Request, requests_of
 from e2e.cluster.builders import docker_runs
+from e2e.cluster.control_plane import AUDIT_LOG
 from e2e.cluster.errors import ClusterError
 from e2e.cluster.folders import locked, state_folder
 from e2e.cluster.images import build_for, image_layout
@@ -74,6 +76,11 @@ class LocalCluster:
         missing = [reference for reference in images.values() if reference not in present]
         if missing:
             starting.import_images(init, image_layout(), missing)
+
+    def audit(self) -> list[Request]:
+        """All requests of service accounts since the cluster started."""
+        with (self._layout.logs / AUDIT_LOG).open() as log:
+            return requests_of(log)
 
     def kill_component(self, name: str) -> None:
         """End a component with SIGKILL; it stays away until it is restarted."""

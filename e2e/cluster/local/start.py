@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from e2e.cluster import control_plane
+from e2e.cluster import audit, control_plane
 from e2e.cluster.certificates import ADMINISTRATOR, KUBELET_CLIENT, Authority, Subject
 from e2e.cluster.control_plane import ControlPlane
 from e2e.cluster.errors import ClusterError
@@ -150,7 +150,8 @@ def write_files(layout: Layout, host_port: int) -> None:
     authority.client("kubelet-client", KUBELET_CLIENT)
     for name, subject in USERS.items():
         authority.kubeconfig(config / name, name, subject, f"https://127.0.0.1:{API_PORT}")
-    for name, content in node.files(layout).items():
+    files = {**node.files(layout), control_plane.AUDIT_POLICY: json.dumps(audit.POLICY)}
+    for name, content in files.items():
         path = config / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(content)
