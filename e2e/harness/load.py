@@ -78,6 +78,9 @@ def pod_manifest(name: str, image: str, options: LoadOptions) -> JsonObject:
     }
 
 
+PHASE = "jsonpath={.status.phase}"
+
+
 @dataclass
 class RunningLoad:
     """A load pod whose output is being read."""
@@ -87,12 +90,25 @@ class RunningLoad:
     process: subprocess.Popen[str]
 
     def records(self) -> Iterator[JsonObject]:
-        """The pod's records as they come, the summary last."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                record: JsonObject = json.loads(line)
-                yield record
+        """The pod's records as they come, the summary last; from the first one again where the
+        API server, through which they come, went away meanwhile."""
+        while True:
+            assert self.process.stdout is not None
+            for line in self.process.stdout:
+                if line.startswith("{"):
+                    record: JsonObject = json.loads(line)
+                    yield record
+            if self.kubectl.run("get", "pod", self.name, "-o", PHASE) != "Running":
+                return
+            self.close()
+            self.process = _follow(self.kubectl, self.name)
+
+    def close(self) -> None:
+        """Read no more."""
+        self.process.terminate()
+        self.process.wait(timeout=10)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
     def summary(self, progress: Progress = unwatched) -> JsonObject:
         """Read to the end; the summary. Raises LoadFailed."""
@@ -102,7 +118,6 @@ class RunningLoad:
                 found = record
             else:
                 progress(record)
-        self.process.wait(timeout=30)
         if found is None:
             words = self.kubectl.run("logs", self.name, "--tail=20")
             raise LoadFailed(f"load pod {self.name} ended without a summary:\n{words}")
@@ -124,6 +139,15 @@ class RunningLoad:
         )  # fmt: skip
 
 
+def _follow(kubectl: Kubectl, name: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        kubectl.command("logs", "--follow", name),
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
 @contextmanager
 def running_load(
     kubectl: Kubectl, name: str, image: str, options: LoadOptions
@@ -133,23 +157,15 @@ def running_load(
     kubectl.apply(pod_manifest(name, image, options))
     until(
         f"load pod {name} started",
-        lambda: kubectl.run("get", "pod", name, "-o", "jsonpath={.status.phase}") != "Pending",
+        lambda: kubectl.run("get", "pod", name, "-o", PHASE) != "Pending",
         seconds=90,
         seen=lambda: kubectl.run("get", "pod", name, "-o", "wide"),
     )
-    process = subprocess.Popen(
-        kubectl.command("logs", "--follow", name),
-        stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
-        text=True,
-    )
+    load = RunningLoad(kubectl, name, _follow(kubectl, name))
     try:
-        yield RunningLoad(kubectl, name, process)
+        yield load
     finally:
-        process.terminate()
-        process.wait(timeout=10)
-        if process.stdout is not None:
-            process.stdout.close()
+        load.close()
         kubectl.delete("pod", name, "--wait=false")
 
 

@@ -59,10 +59,14 @@ class Sightings:
 
 
 class PodWatch:
-    """`kubectl get pods --watch` in the background; use it as a context manager."""
+    """`kubectl get pods --watch` in the background; use it as a context manager.
 
-    def __init__(self, service: Service) -> None:
+    With `resumes` it begins again when the API server goes away, and may miss what happened then.
+    """
+
+    def __init__(self, service: Service, *, resumes: bool = False) -> None:
         self._service = service
+        self._resumes = resumes
         self._sightings = Sightings()
         self._changed = threading.Condition()
         self._process: subprocess.Popen[str] | None = None
@@ -71,13 +75,7 @@ class PodWatch:
         """Whether the watch ended by itself: what it says is then not the whole truth."""
 
     def __enter__(self) -> "PodWatch":
-        command = self._service.kubectl.command(
-            "get", "pods", "-l", f"{names.LABEL_SERVICE}={self._service.name}",
-            "--watch", "--output-watch-events", "-o", "json",
-        )  # fmt: skip
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-        )
+        self._process = self._start()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         return self
@@ -90,12 +88,12 @@ class PodWatch:
     ) -> None:
         assert self._process is not None
         assert self._reader is not None
-        process, self._process = self._process, None
+        with self._changed:
+            process, self._process = self._process, None
         process.terminate()
         process.wait(timeout=10)
         self._reader.join(timeout=10)
-        assert process.stdout is not None
-        process.stdout.close()
+        _close(process)
 
     @property
     def moves(self) -> int:
@@ -136,16 +134,40 @@ class PodWatch:
             self._changed.wait_for(lambda: self._sightings.moves >= count, timeout=seconds)
             return self._sightings.moves
 
+    def _start(self) -> subprocess.Popen[str]:
+        command = self._service.kubectl.command(
+            "get", "pods", "-l", f"{names.LABEL_SERVICE}={self._service.name}",
+            "--watch", "--output-watch-events", "-o", "json",
+        )  # fmt: skip
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+        )
+
     def _read(self) -> None:
         process = self._process
-        assert process is not None
-        assert process.stdout is not None
-        try:
+        while process is not None:
+            assert process.stdout is not None
             for line in process.stdout:
                 event = json.loads(line)
                 with self._changed:
                     self._sightings.see(event["type"], pod_facts(event["object"]), time.monotonic())
                     self._changed.notify_all()
-        finally:
-            # Only leaving the context ends a watch that has seen everything.
-            self.broken = self._process is not None
+            process = self._next(process)
+
+    def _next(self, ended: subprocess.Popen[str]) -> subprocess.Popen[str] | None:
+        """The watch after one that ended by itself; None when nobody looks any more."""
+        with self._changed:
+            if self._process is None:
+                return None
+            if not self._resumes:
+                self.broken = True
+                return None
+            _close(ended)
+            ended.wait(timeout=10)
+            self._process = self._start()
+            return self._process
+
+
+def _close(process: subprocess.Popen[str]) -> None:
+    assert process.stdout is not None
+    process.stdout.close()
