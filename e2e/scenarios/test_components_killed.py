@@ -25,6 +25,8 @@ COMPONENTS = (
     "kubelet",
     "kube-apiserver",
 )
+REQUESTS_BETWEEN = 30
+"""So that streams are under way on every instance."""
 FULL_MOVES = 500
 PARTITIONS = ([1024], [512, 4096], [2048], [256, 1024, 4096])
 
@@ -60,8 +62,9 @@ def test_components_that_are_killed_in_the_middle_of_moves_cost_nothing(
         PodWatch(service, resumes=True) as watch,
         traffic(platform, service, rate=4, duration=7200) as load,
     ):
-        turn = 0
+        turn = sent = 0
         while turn < len(COMPONENTS) or (full and watch.moves < FULL_MOVES):
+            sent = load.wait_for("sent", sent + REQUESTS_BETWEEN)
             component = COMPONENTS[turn % len(COMPONENTS)]
             moved = watch.moves
             boundaries = PARTITIONS[turn % len(PARTITIONS)]
