@@ -131,3 +131,6 @@ def test_an_exact_quota_stops_no_move_and_is_named_when_it_stops_an_instance(
     assert service.view().is_true("Ready")
     namespace.merge("resourcequota", "two-pods", {"spec": {"hard": {"pods": "20"}}})
     service.wait_ready(instances=3, seconds=400)
+    service.patch(gpuCount=2)
+    until("two are left", lambda: len(service.pods()) == 2, seconds=90, seen=service.pods)
+    service.wait_ready(instances=2)

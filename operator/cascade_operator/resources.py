@@ -164,7 +164,7 @@ def _service_account(spec: ServiceSpec) -> Child:
 
 def _role(spec: ServiceSpec) -> Child:
     """EndpointSlices have generated names, so they cannot be narrowed below the namespace."""
-    read = ["get", "list", "watch"]
+    read = ["list", "watch"]
     body = {
         "rules": [
             {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": read},
