@@ -17,7 +17,7 @@ from e2e.cluster.images import build_for, image_layout
 from e2e.cluster.local import start as starting
 from e2e.cluster.local.layout import Layout
 from e2e.cluster.local.namespace import HOLDER
-from e2e.cluster.local.processes import child_of, kill, leader_of, processes_of
+from e2e.cluster.local.processes import Process, child_of, has_ended, kill, leader_of, processes_of
 from e2e.cluster.local.processes import start as start_process
 from e2e.cluster.local.removal import remove
 from e2e.cluster.packages import (
@@ -86,11 +86,13 @@ class LocalCluster:
         """End a component with SIGKILL; it stays away until it is restarted."""
         self._check_component(name)
         deadline = time.monotonic() + KILL_SECONDS
+        killed: set[Process] = set()
         while True:
             processes = processes_of(self._layout.state)
             found = [child_of(processes, name), leader_of(processes, name)]
             living = [process for process in found if process is not None]
-            if not living:
+            killed.update(living)
+            if not living and all(map(has_ended, killed)):
                 return
             if time.monotonic() > deadline:
                 raise ClusterError(f"{name} does not end, though it was sent SIGKILL")

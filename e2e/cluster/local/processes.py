@@ -64,6 +64,18 @@ def processes_of(state: Path, proc: Path = Path("/proc")) -> list[Process]:
     return found
 
 
+def has_ended(process: Process, proc: Path = Path("/proc")) -> bool:
+    """Whether it holds nothing any more, such as a port.
+
+    A process that dies loses its environment, by which `processes_of` knows it, before its sockets.
+    """
+    try:
+        letter, _, session = parse_stat((proc / str(process.pid) / "stat").read_text())
+    except OSError:
+        return True
+    return letter in "ZX" or session != process.session
+
+
 def leader_of(processes: Sequence[Process], component: str) -> Process | None:
     """The process we started for a component, if it lives."""
     for process in processes:
