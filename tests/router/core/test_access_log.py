@@ -89,6 +89,7 @@ async def test_a_stream_that_was_handed_over(
         "streamed": True,
         "stage": 0,
         "instance": "pod-1",
+        "instance_stage": 1,
         "legs": 2,
         "handovers": 1,
         "rescues": 0,
