@@ -15,6 +15,8 @@ from e2e.cluster.errors import ClusterError
 from e2e.cluster.shell import tail
 
 CLUSTER_MARK = "CASCADE_LOCAL_CLUSTER"
+_THREADS = 17
+"""Where the number of threads stands in /proc/PID/stat, counted from the state on."""
 COMPONENT_MARK = "CASCADE_LOCAL_COMPONENT"
 
 
@@ -67,13 +69,16 @@ def processes_of(state: Path, proc: Path = Path("/proc")) -> list[Process]:
 def has_ended(process: Process, proc: Path = Path("/proc")) -> bool:
     """Whether it holds nothing any more, such as a port.
 
-    A process that dies loses its environment, by which `processes_of` knows it, before its sockets.
+    A process that dies loses its environment, by which `processes_of` knows it, before its sockets,
+    and these go with its last thread: the first one is a zombie by then.
     """
     try:
-        letter, _, session = parse_stat((proc / str(process.pid) / "stat").read_text())
+        content = (proc / str(process.pid) / "stat").read_text()
     except OSError:
         return True
-    return letter in "ZX" or session != process.session
+    letter, _, session = parse_stat(content)
+    threads = int(content.rpartition(")")[2].split()[_THREADS])
+    return session != process.session or (letter in "ZX" and threads <= 1)
 
 
 def leader_of(processes: Sequence[Process], component: str) -> Process | None:
