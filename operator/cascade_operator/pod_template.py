@@ -7,7 +7,7 @@ a restart. All stages share it but for the stage label.
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cascade_operator.merge import merge
@@ -62,26 +62,22 @@ def selector_labels(spec: ServiceSpec) -> dict[str, str]:
 
 def pod_template(spec: ServiceSpec, images: Images, stage: int) -> Manifest:
     """The template of one stage, with our hash of what all stages share in an annotation."""
-    shared = _shared_template(spec, images)
     own = {
         "metadata": {
             "labels": {names.LABEL_STAGE: str(stage)},
-            "annotations": {names.ANNOTATION_TEMPLATE_HASH: _hash(shared, spec)},
+            "annotations": {names.ANNOTATION_TEMPLATE_HASH: template_hash(spec, images)},
         }
     }
-    return merge(shared, own)
+    return merge(_shared_template(spec, images), own)
 
 
 def template_hash(spec: ServiceSpec, images: Images) -> str:
-    """Our hash of the template that all stages share."""
-    return _hash(_shared_template(spec, images), spec)
+    """Our hash of the template that all stages share.
 
-
-def _hash(shared: Manifest, spec: ServiceSpec) -> str:
-    """The uid is left out: it never changes, and so what a release renders can be compared with
-    what another one rendered for the same spec."""
-    text = json.dumps(shared).replace(spec.uid, "")
-    return digest(json.loads(text))
+    The uid is left out: it never changes, and so what a release renders can be compared with what
+    another one rendered for the same spec.
+    """
+    return digest(_shared_template(replace(spec, uid=""), images))
 
 
 def digest(manifest: Mapping[str, Any]) -> str:

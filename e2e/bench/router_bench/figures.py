@@ -269,17 +269,21 @@ def as_json(outcomes: Sequence[Outcome], plan: Plan) -> dict[str, Any]:
             for one in figures.held()
         },
         "ceiling": asdict(ceiling) if ceiling else None,
-        "setting": {
-            "eventsPerSecond": plan.rate,
-            "seconds": plan.seconds,
-            "repeat": plan.repeat,
-            "promptTokens": PROMPT_TOKENS,
-            "cores": os.cpu_count(),
-            "python": platform.python_version(),
-            "routers": versions(),
-        },
+        "setting": _setting(plan),
         "failures": [
             {"cell": str(one.cell), "failure": one.failure} for one in outcomes if one.failure
         ],
         "measurements": [{**asdict(one.cell), **one.figures} for one in outcomes],
+    }
+
+
+def _setting(plan: Plan) -> dict[str, Any]:
+    return {
+        "eventsPerSecond": plan.rate,
+        "seconds": plan.seconds,
+        "repeat": plan.repeat,
+        "promptTokens": PROMPT_TOKENS,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "routers": versions(),
     }

@@ -249,6 +249,44 @@ FAULTS: list[tuple[str, Callable[[pytest.MonkeyPatch], None]]] = [
 ]
 
 
+async def _send_everything(one: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All bodies to all paths, all answers of the engine, wrong keys, junk, and faults inside."""
+    for path in PATHS:
+        for body in bodies():
+            await one.send(path, body)
+    stream, ids, _, plain, *_ = bodies()
+    for one.answer in ANSWERS:
+        for path in PATHS:
+            for body in (stream, plain):
+                await one.send(path, body)
+        await one.send("/v1/models", None, "GET")
+    for path in ODD_PATHS:
+        for method in ("GET", "POST", "DELETE"):
+            await one.send(path, PROMPT.encode(), method)
+    for wrong in (WRONG_KEY, ""):
+        await one.send("/v1/messages", plain, authorization=f"Bearer {wrong}")
+        await one.send("/v1/messages", plain, authorization="", **{"x-api-key": wrong})
+    for data in JUNK:
+        await send_raw(one.url, data)
+    one.answer = "a stream"
+    for _, damage in FAULTS:
+        with monkeypatch.context() as patch:
+            damage(patch)
+            for body in (stream, plain, ids):
+                await one.send("/v1/completions", body)
+            one.near.tools.own.healthy = False
+            await one.send("/tokenize", plain)
+            one.near.tools.own.healthy = True
+    await one.send("/v1/completions", stream)
+
+
+def _assert_hidden(seen: dict[str, bytes]) -> None:
+    for what, text in seen.items():
+        for mark in (MARK, str(ID_MARK), MARK.upper(), HOP_KEY.decode()):
+            at = text.find(mark.encode())
+            assert at < 0, f"{what}: ...{text[max(0, at - 300) : at + 100]!r}"
+
+
 @on_uvloop
 async def test_nothing_that_clients_or_engines_write_is_seen(
     tmp_path: Path,
@@ -264,33 +302,7 @@ async def test_nothing_that_clients_or_engines_write_is_seen(
     monkeypatch.setattr(otlp, "DELAY_SECONDS", 0.05)
     monkeypatch.setattr(limits, "REPLACE_SECONDS", 0.1)
     async with service(tmp_path, kept, seeing) as one:
-        for path in PATHS:
-            for body in bodies():
-                await one.send(path, body)
-        stream, ids, _, plain, *_ = bodies()
-        for one.answer in ANSWERS:
-            for path in PATHS:
-                for body in (stream, plain):
-                    await one.send(path, body)
-            await one.send("/v1/models", None, "GET")
-        for path in ODD_PATHS:
-            for method in ("GET", "POST", "DELETE"):
-                await one.send(path, PROMPT.encode(), method)
-        for wrong in (WRONG_KEY, ""):
-            await one.send("/v1/messages", plain, authorization=f"Bearer {wrong}")
-            await one.send("/v1/messages", plain, authorization="", **{"x-api-key": wrong})
-        for data in JUNK:
-            await send_raw(one.url, data)
-        one.answer = "a stream"
-        for _, damage in FAULTS:
-            with monkeypatch.context() as patch:
-                damage(patch)
-                for body in (stream, plain, ids):
-                    await one.send("/v1/completions", body)
-                one.near.tools.own.healthy = False
-                await one.send("/tokenize", plain)
-                one.near.tools.own.healthy = True
-        await one.send("/v1/completions", stream)
+        await _send_everything(one, monkeypatch)
         await until(lambda: not (one.near.tools.sessions or one.far.tools.sessions), "all ended")
         sent = len(one.engine.seen)
         await one.look()
@@ -306,10 +318,7 @@ async def test_nothing_that_clients_or_engines_write_is_seen(
         "the spans": kept.raw,
         "stdout and stderr": (shown.out + shown.err).encode(),
     }
-    for what, text in seen.items():
-        for mark in (MARK, str(ID_MARK), MARK.upper(), HOP_KEY.decode()):
-            at = text.find(mark.encode())
-            assert at < 0, f"{what}: ...{text[max(0, at - 300) : at + 100]!r}"
+    _assert_hidden(seen)
     # What was searched is what was to be searched.
     log = seen["the log"]
     assert sent > 200
