@@ -158,14 +158,20 @@ class _Bounded:
 
 
 def _check_answer(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Redirects pass: they are followed. The server's own words are not repeated."""
+    """Runs before redirects are followed, so that none is. The server's words are not repeated."""
     response.raw = _Bounded(response.raw)
     code = response.status_code
-    if code == HTTPStatus.OK or response.is_redirect:
+    if code == HTTPStatus.OK:
         return
     response.close()
     phrase = f" {HTTPStatus(code).phrase}" if code in set(HTTPStatus) else ""
-    raise _AnswerError(f"HTTP {code}{phrase}: {_HINTS.get(code, 'check that it is healthy')}")
+    hint = _HINTS.get(code, "check that it is healthy")
+    if 300 <= code < 400:
+        hint = (
+            "redirects are not followed, because credentials would go along: write the final "
+            "address"
+        )
+    raise _AnswerError(f"HTTP {code}{phrase}: {hint}")
 
 
 def _brief(error: Exception) -> str:

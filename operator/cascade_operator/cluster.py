@@ -6,14 +6,16 @@ process may no longer be the leader.
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 import aiohttp
 from kubernetes.aio.client import ApiClient
 
-from cascade_operator.kinds import Kind
+from cascade_operator.kinds import POD, Kind
+from cascade_operator.pod_object import PodObject, PodPage, read_page
 
 Json = Mapping[str, Any]
 
@@ -24,6 +26,9 @@ WRITE_SECONDS: Final = 3.0
 that no write of an old leader arrives when another may lead."""
 _PAGE: Final = 500
 _CONCURRENCY: Final = 16
+READS: Final = frozenset({"get", "list"})
+_VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+"""What Kubernetes calls the requests that write."""
 
 
 class ClusterError(Exception):
@@ -69,6 +74,9 @@ class ClusterApi(Protocol):
     async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Json]:
         """All objects with these labels, as the API server has them now."""
 
+    async def pods(self, namespace: str, labels: Mapping[str, str]) -> Sequence[PodObject]:
+        """All pods with these labels, as the API server has them now."""
+
     async def create(self, kind: Kind, namespace: str, manifest: Json) -> Json:
         """Create an object; a conflict if it exists."""
 
@@ -94,28 +102,49 @@ class Cluster:
         self._client = client
         self._may_write = may_write
         self._slots = asyncio.Semaphore(_CONCURRENCY)
-        self.requests = 0
-        self.writes = 0
+        self.requests: Counter[str] = Counter()
+        """Requests so far by verb, those that failed included."""
+
+    @property
+    def writes(self) -> int:
+        """Requests so far that write."""
+        return sum(count for verb, count in self.requests.items() if verb not in READS)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
         try:
-            return await self._request("GET", kind.path(namespace, name))
+            return _answer(*await self._send("get", "GET", kind.path(namespace, name)))
         except ClusterError as error:
             if error.gone:
                 return None
             raise
 
     async def list(self, kind: Kind, namespace: str, labels: Mapping[str, str]) -> list[Json]:
+        items: list[Json] = []
+        token = ""
+        while True:
+            page = _answer(*await self._page(kind, namespace, labels, token))
+            items.extend(page["items"])
+            if not (token := page["metadata"].get("continue", "")):
+                return items
+
+    async def pods(self, namespace: str, labels: Mapping[str, str]) -> Sequence[PodObject]:
+        items: list[PodObject] = []
+        token = ""
+        while True:
+            page = _pods(*await self._page(POD, namespace, labels, token))
+            items.extend(page.items)
+            if not (token := page.metadata.next_page):
+                return items
+
+    async def _page(
+        self, kind: Kind, namespace: str, labels: Mapping[str, str], token: str
+    ) -> tuple[int, bytes]:
+        """Status and text of a page of a list: the first, or the one that the token stands for."""
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         query = {"labelSelector": selector, "limit": str(_PAGE)}
-        items: list[Json] = []
-        while True:
-            page = await self._request("GET", kind.path(namespace), query)
-            items.extend(page["items"])
-            token = page["metadata"].get("continue")
-            if not token:
-                return items
+        if token:
             query["continue"] = token
+        return await self._send("list", "GET", kind.path(namespace), query)
 
     async def create(self, kind: Kind, namespace: str, manifest: Json) -> Json:
         return await self._write("POST", kind.path(namespace), {}, manifest)
@@ -161,26 +190,26 @@ class Cluster:
         body: Json,
         content: str = "application/json",
     ) -> Json:
-        return await self._request(method, path, query, body, content, write=True)
+        return _answer(*await self._send(_VERBS[method], method, path, query, body, content))
 
-    async def _request(
+    async def _send(
         self,
+        verb: str,
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
         body: Json | None = None,
         content: str = "application/json",
-        *,
-        write: bool = False,
-    ) -> Json:
+    ) -> tuple[int, bytes]:
+        """Status and text of the answer. Raises ClusterError where there is none."""
+        write = verb not in READS
         url = quote(path) + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": "application/json", "Content-Type": content}
         async with self._slots:
             # Waiting for the slot takes time, in which the leadership may have ended.
             if write and not self._may_write():
                 raise NotLeader
-            self.requests += 1
-            self.writes += write
+            self.requests[verb] += 1
             try:
                 async with asyncio.timeout(WRITE_SECONDS if write else REQUEST_SECONDS):
                     await self._client.update_params_for_auth(
@@ -194,7 +223,16 @@ class Cluster:
                 raise ClusterError(
                     0, "Unreachable", f"the API server does not answer: {error!r}"
                 ) from error
-        return _answer(response.status, data)
+        return response.status, data
+
+
+def _pods(status: int, data: bytes) -> PodPage:
+    if status >= 400:
+        _answer(status, data)
+    try:
+        return read_page(data)
+    except ValueError as error:
+        raise ClusterError(status, "NotPods", f"the API server's list of pods: {error}") from None
 
 
 def _answer(status: int, data: bytes) -> Json:

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from cascade_operator.finding import Finding
 from cascade_operator.moves import ReleasePod
-from cascade_operator.observation import Finding, Observation
+from cascade_operator.observation import Observation
 from cascade_operator.reasons import Reason
 from cascade_operator.rollout import Verdict
 from cascade_operator.snapshot import STAGE_LEAVING, Pod
@@ -30,6 +31,10 @@ _TROUBLES: Final[dict[str, Reason]] = {
     "CreateContainerConfigError": Reason.CONTAINER_NOT_CREATED,
     "CreateContainerError": Reason.CONTAINER_NOT_CREATED,
 }
+_UNDERWAY: Final = frozenset(
+    {Reason.WAITING_FOR_ROLLOUT, Reason.WAITING_FOR_STAGES, Reason.MOVING_INSTANCES}
+)
+"""Reasons of PlanApplied that tell how far the plan is, not what was decided about it."""
 START_LIMIT_SECONDS: Final = 900.0
 """An instance that is not ready so long after it got its node is no longer just starting."""
 SANDBOX_LIMIT_SECONDS: Final = 60.0
@@ -62,8 +67,8 @@ def conditions(
         READY: _ready(seen, previous),
         PROGRESSING: _progressing(seen),
         DEGRADED: _degraded(seen, previous, ready_before, now),
-        METRICS_AVAILABLE: seen.metrics,
-        PLAN_APPLIED: _plan_applied(seen),
+        METRICS_AVAILABLE: _metrics(seen, previous),
+        PLAN_APPLIED: _plan_applied(seen, previous),
         ROUTER_READY: _router_ready(seen),
     }
     return tuple(
@@ -119,6 +124,9 @@ def _progressing(seen: Observation) -> Finding:
         )
     if not seen.step.done:
         return _moving(seen, holds=True)
+    if seen.step.held_back:
+        text = f"{seen.step.held_back} instances stay in their stages, where the plan has no place"
+        return Finding(False, Reason.PAUSED, f"{text} for them, until planning goes on")
     return Finding(False, Reason.SETTLED, "every instance is where the plan wants it")
 
 
@@ -191,9 +199,39 @@ def _unmounted(seen: Observation, missing: int, now: float) -> Finding | None:
     return None
 
 
-def _plan_applied(seen: Observation) -> Finding:
-    if not seen.decision.holds:
+def _metrics(seen: Observation, previous: Json) -> Finding:
+    if seen.metrics.reason is not Reason.NOT_ASKED_YET:
+        return seen.metrics
+    return _standing(seen, previous.get(METRICS_AVAILABLE, {})) or seen.metrics
+
+
+def _standing(seen: Observation, entry: Json) -> Finding | None:
+    """What the status says already of this generation.
+
+    It stays until Prometheus has answered: an operator that starts anew takes nothing back that it
+    does not know better.
+    """
+    if entry.get("observedGeneration") != seen.spec.generation:
+        return None
+    try:
+        reason = Reason(entry["reason"])
+    except ValueError:
+        return None
+    return Finding(entry["status"] == "True", reason, entry["message"])
+
+
+def _decision(seen: Observation, previous: Json) -> Finding:
+    """What was decided about the plan, by this operator or, if it has yet to, by the last."""
+    if seen.metrics.reason is not Reason.NOT_ASKED_YET or not seen.decision.holds:
         return seen.decision
+    standing = _standing(seen, previous.get(PLAN_APPLIED, {}))
+    return seen.decision if standing is None or standing.reason in _UNDERWAY else standing
+
+
+def _plan_applied(seen: Observation, previous: Json) -> Finding:
+    decision = _decision(seen, previous)
+    if not decision.holds:
+        return decision
     if seen.rollout.verdict is not Verdict.READY:
         return Finding(False, Reason.WAITING_FOR_ROLLOUT, seen.rollout.message)
     if seen.stage_map is None or seen.stage_map.plan_id != seen.plan.id:
@@ -204,7 +242,7 @@ def _plan_applied(seen: Observation) -> Finding:
         )
     if not seen.step.done:
         return _moving(seen, holds=False)
-    return seen.decision
+    return decision
 
 
 def _router_ready(seen: Observation) -> Finding:

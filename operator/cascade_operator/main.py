@@ -12,10 +12,12 @@ from kubernetes.aio import client, config
 
 from cascade_operator.cluster import Cluster
 from cascade_operator.elector import Elector
+from cascade_operator.environment import InvalidSettings
 from cascade_operator.health import Vitals, serve_health
 from cascade_operator.prometheus import PrometheusReader
+from cascade_operator.prometheus_settings import risks
 from cascade_operator.service_task import ServiceTask
-from cascade_operator.settings import InvalidSettings, Settings, read_settings
+from cascade_operator.settings import Settings, read_settings
 from cascade_operator.supervisor import Supervisor
 from cascade_operator.watch import Watch
 
@@ -65,8 +67,10 @@ async def run(settings: Settings) -> int:
 async def _lead(settings: Settings, api: Cluster, vitals: Vitals, stop: asyncio.Event) -> int:
     """Watch and reconcile until `stop`."""
     vitals.leader = True
-    vitals.count_requests(lambda: (api.requests, api.writes))
-    reader = PrometheusReader()
+    vitals.count_requests(lambda: api.requests)
+    reader = PrometheusReader(settings.prometheus)
+    for risk in risks(settings.prometheus):
+        log.warning("%s", risk)
 
     def make(namespace: str, name: str) -> ServiceTask:
         return ServiceTask(api, reader, settings, vitals, namespace, name)
@@ -88,6 +92,7 @@ async def _lead(settings: Settings, api: Cluster, vitals: Vitals, stop: asyncio.
         stopping.cancel()
         watch.stop()
         await supervisor.stop()
+        reader.close()
 
 
 async def _first(*futures: "asyncio.Future[Any]") -> None:

@@ -6,7 +6,7 @@ from cascade_operator.plans import PlanRecord
 from cascade_operator.resources import stage_map_of
 from cascade_operator.snapshot import Snapshot
 from cascade_operator.spec import ServiceSpec
-from cascade_operator.status import timestamp
+from cascade_operator.times import timestamp
 from cascade_policy.stage_map import StageMap
 
 

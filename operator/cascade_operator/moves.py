@@ -14,10 +14,14 @@ what it reads.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from cascade_operator.holdings import adopts, held, proven
 from cascade_operator.rollout import rolling
 from cascade_operator.snapshot import STAGE_LEAVING, Pod, ReplicaSet, Snapshot, Stage
+
+_LEAST_MOVING: Final = 8
+_PARTS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +84,8 @@ class Step:
     """Instances that do not exist yet, not even as lifted pods."""
     to_move: int = 0
     """Instances that are not in the stage where the counts want them, or not yet taken in there."""
+    held_back: int = 0
+    """The same of those that stay where they are because moves are paused."""
 
     @property
     def done(self) -> bool:
@@ -92,17 +98,28 @@ class Step:
         return self.done and not self.short
 
 
+def most_moving(instances: int) -> int:
+    """How many of so many instances may be between stages at once: what `max_moving` is to be.
+
+    A tenth of a large service, so that a plan takes as many rounds with a thousand instances as
+    with a hundred; of a small one at most half, so that all stages keep someone who serves.
+    """
+    return max(1, min(instances // 2, max(_LEAST_MOVING, instances // _PARTS)))
+
+
 def next_step(
     snapshot: Snapshot,
     counts: Sequence[int],
     *,
     mapped_stages: int,
     max_moving: int,
+    paused: bool = False,
 ) -> Step:
     """The writes that bring the stages towards `counts` (instances per stage index).
 
     `mapped_stages` is the number of stages of the stage map in force: none of them is deleted.
-    `max_moving` bounds the pods that are between stages at once.
+    `max_moving` bounds the pods that are between stages at once. While `paused` no pod leaves its
+    stage for another one; pods that are between stages arrive, and lost ones are taken in.
     """
     missing = _missing_stages(snapshot, counts)
     if missing:
@@ -110,7 +127,7 @@ def next_step(
     blocked = _blocked(snapshot)
     if blocked:
         return Step(waiting=blocked)
-    return _Board(snapshot, counts, mapped_stages, max_moving).step()
+    return _Board(snapshot, counts, mapped_stages, max_moving, paused).step()
 
 
 def in_transit(snapshot: Snapshot) -> Counter[int | None]:
@@ -151,20 +168,26 @@ def _blocked(snapshot: Snapshot) -> str:
 
 @dataclass(slots=True)
 class _Board:
-    """One computation of a step; the fields after the first four are filled by `step`."""
+    """One computation of a step; the fields after the first five are filled by `step`."""
 
     snapshot: Snapshot
     counts: Sequence[int]
     mapped_stages: int
     max_moving: int
+    paused: bool
+    warm: tuple[Pod, ...] = ()
+    assigned: dict[int, list[Pod]] = field(default_factory=dict)
+    """Warm pods that belong, or will belong, to the ReplicaSet of a stage, by its index."""
+    transit: Counter[int | None] = field(default_factory=Counter)
     writes: list[Write] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
     inbound: Counter[int] = field(default_factory=Counter)
 
     def step(self) -> Step:
-        leaving = [pod for pod in self._warm() if pod.stage_label == STAGE_LEAVING]
+        self._look()
+        leaving = [pod for pod in self.warm if pod.stage_label == STAGE_LEAVING]
         lost = self._lost(leaving)
-        surplus_total = max(0, len(self._warm()) - sum(self.counts))
+        surplus_total = max(0, len(self.warm) - sum(self.counts))
         self._raise()
         self._remove(leaving, lost, surplus_total)
         returning = leaving[surplus_total:]
@@ -172,21 +195,26 @@ class _Board:
         self._lower()
         self._delete_stages()
         self._note_waits()
-        short = max(0, sum(self.counts) - len(self._warm()))
+        short = max(0, sum(self.counts) - len(self.warm))
         waiting = "; ".join(dict.fromkeys(self.waits))
-        return Step(tuple(self.writes), waiting, short, self._to_move(surplus_total))
+        between = sum(self.transit.values())
+        misplaced = self._misplaced(surplus_total)
+        if self.paused:
+            return Step(tuple(self.writes), waiting, short, between, held_back=misplaced)
+        return Step(tuple(self.writes), waiting, short, misplaced + between)
 
     # What the stages hold.
 
-    def _warm(self) -> list[Pod]:
-        return [pod for pod in self.snapshot.pods if pod.warm]
+    def _look(self) -> None:
+        """What is asked for again and again is looked up once."""
+        self.warm = tuple(pod for pod in self.snapshot.pods if pod.warm)
+        self.transit = in_transit(self.snapshot)
+        for stage in self.snapshot.stages:
+            current = _current(stage)
+            self.assigned[stage.index] = [pod for pod in self.warm if adopts(current, stage, pod)]
 
     def _wanted(self, index: int) -> int:
         return self.counts[index] if index < len(self.counts) else 0
-
-    def _assigned(self, stage: Stage) -> list[Pod]:
-        """Warm pods that belong, or will belong, to the stage's ReplicaSet."""
-        return [pod for pod in self._warm() if adopts(_current(stage), stage, pod)]
 
     def _held(self, stage: Stage) -> int:
         return held(self.snapshot, _current(stage), stage)
@@ -194,17 +222,15 @@ class _Board:
     def _home(self, stage: Stage) -> list[Pod]:
         """Warm pods that provably belong to the stage, the best to move first."""
         current = _current(stage)
-        home = [pod for pod in self._assigned(stage) if pod.controller_uid == current.uid]
+        home = [pod for pod in self.assigned[stage.index] if pod.controller_uid == current.uid]
         return sorted(home, key=lambda pod: (not pod.ready, pod.name))
 
     def _lost(self, leaving: Iterable[Pod]) -> list[Pod]:
         """Warm pods that no controller owns and none will adopt as they are labelled."""
         excluded = {pod.uid for pod in leaving}
         for stage in self.snapshot.stages:
-            excluded.update(pod.uid for pod in self._assigned(stage))
-        return [
-            pod for pod in self._warm() if pod.controller_uid is None and pod.uid not in excluded
-        ]
+            excluded.update(pod.uid for pod in self.assigned[stage.index])
+        return [pod for pod in self.warm if pod.controller_uid is None and pod.uid not in excluded]
 
     # The steps of the protocol.
 
@@ -231,7 +257,7 @@ class _Board:
             lost.remove(pod)
         remaining = min(remaining - len(gone), self.max_moving)
         for stage in reversed(self.snapshot.stages):
-            spare = len(self._assigned(stage)) - self._wanted(stage.index)
+            spare = len(self.assigned[stage.index]) - self._wanted(stage.index)
             for pod in reversed(self._home(stage)):
                 if remaining <= 0 or spare <= 0:
                     break
@@ -249,10 +275,12 @@ class _Board:
 
     def _move(self, lost: list[Pod]) -> None:
         """Relabel pods into stages whose ReplicaSet has proven room for them."""
-        allowed = self.max_moving - sum(in_transit(self.snapshot).values()) + len(lost)
-        candidates = [pod for pod in lost if self._template_fits(pod)] + self._spare()
+        allowed = self.max_moving - sum(self.transit.values()) + len(lost)
+        candidates = [pod for pod in lost if self._template_fits(pod)]
+        if not self.paused:
+            candidates += self._spare()
         for stage in self.snapshot.stages:
-            deficit = self._wanted(stage.index) - len(self._assigned(stage))
+            deficit = self._wanted(stage.index) - len(self.assigned[stage.index])
             if deficit <= 0 or not candidates:
                 continue
             room = _current(stage).replicas - self._held(stage) if _proven(stage) else 0
@@ -271,7 +299,7 @@ class _Board:
         spare: list[Pod] = []
         for stage in self.snapshot.stages:
             staying = [pod for pod in self._home(stage) if pod.uid not in released]
-            kept = len([pod for pod in self._assigned(stage) if pod.uid not in released])
+            kept = len([pod for pod in self.assigned[stage.index] if pod.uid not in released])
             extra = max(0, kept - self._wanted(stage.index))
             spare.extend(pod for pod in staying[:extra] if self._template_fits(pod))
         return spare
@@ -313,7 +341,7 @@ class _Board:
                 self.waits.append(f"the stage map to drop {stage.name}")
             elif self._empty(stage):
                 self.writes.append(DeleteStage(stage))
-            else:
+            elif not self.paused:
                 self.waits.append(f"{stage.name} to become empty")
 
     def _empty(self, stage: Stage) -> bool:
@@ -328,12 +356,13 @@ class _Board:
             )
         )
 
-    def _to_move(self, surplus_total: int) -> int:
+    def _misplaced(self, surplus_total: int) -> int:
+        """Instances beyond what the counts want in their stages."""
         beyond = sum(
-            max(0, len(self._assigned(stage)) - self._wanted(stage.index))
+            max(0, len(self.assigned[stage.index]) - self._wanted(stage.index))
             for stage in self.snapshot.stages
         )
-        return max(0, beyond - surplus_total) + sum(in_transit(self.snapshot).values())
+        return max(0, beyond - surplus_total)
 
     def _template_fits(self, pod: Pod) -> bool:
         return pod.template_hash == self.snapshot.stages[0].template_hash
@@ -342,7 +371,7 @@ class _Board:
         for stage in self.snapshot.stages:
             if not _proven(stage):
                 self.waits.append(f"the controllers to follow the replicas of {stage.name}")
-        for index, number in in_transit(self.snapshot).items():
+        for index, number in self.transit.items():
             where = f"stage {index}" if index is not None else "no stage"
             self.waits.append(f"{number} pods on the way to {where} to be adopted or released")
 

@@ -2,23 +2,15 @@
 
 from dataclasses import dataclass, field
 
+from cascade_operator.decisions import DecisionRecord
 from cascade_operator.errors import PassError
+from cascade_operator.finding import Finding
 from cascade_operator.moves import Step
 from cascade_operator.plans import PlanRecord
-from cascade_operator.reasons import Reason
 from cascade_operator.rollout import Rollout, Verdict
 from cascade_operator.snapshot import Snapshot
 from cascade_operator.spec import ServiceSpec
 from cascade_policy.stage_map import StageMap
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Whether something holds, why, and what that means, in words for the user."""
-
-    holds: bool
-    reason: Reason
-    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +31,8 @@ class Observation:
     rollout: Rollout = field(default_factory=lambda: Rollout(Verdict.READY))
     event: Finding | None = None
     """Something that happened in this pass alone."""
+    record: DecisionRecord | None = None
+    """What was decided about the plan last, None where nothing was."""
     error: PassError | None = None
     """What ended the pass early."""
 

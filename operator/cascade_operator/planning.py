@@ -1,77 +1,160 @@
 """When Prometheus is asked and planned from, and what was last found."""
 
 import asyncio
-from dataclasses import replace
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
-from cascade_operator.decide import Decision, decide, keep
-from cascade_operator.observation import Finding
+from cascade_operator.decide import decide, keep, paused
+from cascade_operator.decisions import Decision
+from cascade_operator.faults import PrometheusError
+from cascade_operator.finding import Finding
+from cascade_operator.outcome_review import followed
 from cascade_operator.plans import PlanRecord
-from cascade_operator.prometheus import PrometheusError, TrafficReader
+from cascade_operator.prometheus import TrafficReader
+from cascade_operator.proposals import approved, tidy, with_unknown_approval
+from cascade_operator.readings import Question, Readings
 from cascade_operator.reasons import Reason
-from cascade_operator.spec import ServiceSpec
-from cascade_operator.status import timestamp
-from cascade_operator.traffic import NOT_ASKED_YET, metrics_finding, traffic_of
+from cascade_operator.spec import Mode, ServiceSpec
+from cascade_operator.steady import Steady
+from cascade_operator.times import timestamp
+from cascade_operator.traffic import (
+    NOT_ASKED_YET,
+    Latency,
+    Reading,
+    metrics_finding,
+    traffic_of,
+)
+from cascade_planner.traffic import Traffic, TrafficProblem
+
+_NOT_CONFIGURED = Finding(
+    False,
+    Reason.PROMETHEUS_NOT_CONFIGURED,
+    "neither spec.prometheus.url nor the operator names a Prometheus",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What Prometheus told of one window."""
+
+    traffic: Traffic | TrafficProblem
+    latency: Latency | None
 
 
 class Planning:
-    """The planning rhythm of one CascadeService. Times are unix seconds."""
+    """The planning rhythm of one CascadeService. Times are unix seconds.
 
-    def __init__(self, reader: TrafficReader, default_url: str | None) -> None:
-        self._reader = reader
+    Prometheus is asked in the background; `wake` is called when it has answered.
+    """
+
+    def __init__(
+        self, reader: TrafficReader, default_url: str | None, wake: Callable[[], None]
+    ) -> None:
+        self._readings = Readings(reader, wake)
         self._default_url = default_url
         self._due = 0.0
-        self._generation = 0
+        self._question: Question | None = None
+        self._steady = Steady()
         self._decision: Decision | None = None
+        self._newest: tuple[Traffic, Latency | None] | None = None
         self.metrics: Finding = NOT_ASKED_YET
 
     def due_in(self, now: float) -> float:
-        """Seconds until the next plan is due."""
-        return max(0.0, self._due - now)
+        """Seconds until Prometheus is to be asked; infinite while its answer is awaited."""
+        return math.inf if self._readings.asking else max(0.0, self._due - now)
 
-    async def plan(self, spec: ServiceSpec, plan: PlanRecord, now: float) -> Decision:
-        """The decision about `plan`: a new one when it is due, else the last."""
-        if now < self._due and spec.generation == self._generation:
-            return self._last(plan)
-        self._due = now + spec.planning.interval_seconds
-        self._generation = spec.generation
-        self._decision = await self._ask(spec, plan, now)
-        return self._decision
+    def stop(self) -> None:
+        """Give up what is being asked."""
+        self._readings.stop()
 
-    def _last(self, plan: PlanRecord) -> Decision:
-        if self._decision is not None and self._decision.plan == plan:
-            return replace(self._decision, event=None)
-        return keep(plan, self.metrics)
+    async def plan(
+        self,
+        spec: ServiceSpec,
+        plan: PlanRecord,
+        now: float,
+        *,
+        placed: bool = False,
+        routers: frozenset[str] = frozenset(),
+    ) -> Decision:
+        """The decision about `plan`: a new one when Prometheus has answered or the user has
+        approved a proposal, else the last.
 
-    async def _ask(self, spec: ServiceSpec, plan: PlanRecord, now: float) -> Decision:
+        `placed` says whether every instance serves where the plan wants it; `routers` are the pods
+        whose router runs at present.
+        """
+        steady = len(self._steady.see(routers, now))
+        plan = followed(tidy(plan, spec), placed, spec, now)
+        answer = self._listen(spec, now)
+        heard = None if answer is None else self._understand(spec, plan, answer, steady)
+        if spec.planning.mode is Mode.PAUSED:
+            return paused(plan)
+        if heard is not None and isinstance(heard.traffic, Traffic):
+            self._newest = (heard.traffic, heard.latency)
+        decision = approved(plan, spec, now, self._newest)
+        if decision is None and answer is not None:
+            decision = await self._decide(spec, plan, heard, now)
+        if decision is None:
+            decision = self._last(spec, plan, now)
+        else:
+            self._decision = decision
+        return with_unknown_approval(decision, spec)
+
+    def _listen(self, spec: ServiceSpec, now: float) -> Reading | PrometheusError | None:
+        """The answer that came since the last pass; asks anew when it is time."""
         url = spec.prometheus_url or self._default_url
         if url is None:
-            self.metrics = Finding(
-                False,
-                Reason.PROMETHEUS_NOT_CONFIGURED,
-                "neither spec.prometheus.url nor the operator names a Prometheus",
-            )
-            return keep(plan, self.metrics)
-        try:
-            reading = await self._reader.read(
-                url, spec.namespace, spec.name, spec.planning.window_seconds
-            )
-        except PrometheusError as error:
-            self.metrics = Finding(
-                False, Reason.PROMETHEUS_UNREACHABLE, _with_age(str(error), plan)
-            )
-            return keep(plan, self.metrics)
-        traffic = traffic_of(reading, spec)
+            self._readings.stop()
+            self._question, self._decision = None, None
+            self._due, self.metrics = math.inf, _NOT_CONFIGURED
+            return None
+        question = Question(
+            url, spec.namespace, spec.name, spec.planning.window_seconds, spec.generation
+        )
+        answer = self._readings.take(question)
+        if question != self._question:
+            self._decision = self._newest = None
+        if now >= self._due or question != self._question:
+            self._due, self._question = now + spec.planning.interval_seconds, question
+            self._readings.ask(question)
+        return answer
+
+    def _understand(
+        self,
+        spec: ServiceSpec,
+        plan: PlanRecord,
+        answer: Reading | PrometheusError,
+        routers: int,
+    ) -> Heard | None:
+        """The traffic of the answer, if it is one, and what is to be said of the metrics."""
+        if isinstance(answer, PrometheusError):
+            message = _with_age(str(answer), plan)
+            self.metrics = Finding(False, answer.reason, message)
+            return None
+        traffic = traffic_of(answer, spec, routers)
         self.metrics = metrics_finding(traffic)
         if not self.metrics.holds:
             self.metrics = replace(self.metrics, message=_with_age(self.metrics.message, plan))
+        return Heard(traffic, answer.latency)
+
+    async def _decide(
+        self, spec: ServiceSpec, plan: PlanRecord, heard: Heard | None, now: float
+    ) -> Decision:
+        if heard is None:
+            return keep(plan, self.metrics, spec, now)
         try:
             # The solver takes milliseconds for small pools, but grows with their square.
-            return await asyncio.to_thread(decide, plan, traffic, spec, now)
+            return await asyncio.to_thread(decide, plan, heard.traffic, spec, now, heard.latency)
         except (ValueError, ArithmeticError) as error:
-            return replace(
-                keep(plan, self.metrics),
-                finding=Finding(False, Reason.PLANNING_FAILED, f"the planner failed: {error}"),
-            )
+            failed = Finding(False, Reason.PLANNING_FAILED, f"the planner failed: {error}")
+            return replace(keep(plan, failed, spec, now), finding=failed)
+
+    def _last(self, spec: ServiceSpec, plan: PlanRecord, now: float) -> Decision:
+        last = self._decision
+        if last is None or replace(last.plan, trial=None) != replace(plan, trial=None):
+            return keep(plan, self.metrics, spec, now)
+        shown = plan if last.shown == last.plan else last.shown
+        return replace(last, plan=plan, shown=shown, event=None)
 
 
 def _with_age(message: str, plan: PlanRecord) -> str:

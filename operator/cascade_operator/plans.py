@@ -5,8 +5,9 @@ anew goes on where the last one was. Lengths in tokens, both ends of a range inc
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from cascade_operator.spec import Mode, ServiceSpec
 from cascade_planner.partition import Partition
@@ -32,6 +33,41 @@ class TrafficSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """A plan that has yet to show that requests are not worse off than before. Unix seconds."""
+
+    former: "PlanRecord"
+    """The plan before, without a trial of its own: what is returned to."""
+    worth: float
+    """Measured over predicted mean end-to-end time, of and with the plan before."""
+    variance: float
+    """Relative variance of that, by chance."""
+    generation: int
+    """Of the spec: what is measured under another one is not compared."""
+    began: float
+    placed: float = 0.0
+    """Since when every instance serves where the plan wants it. 0 = they do not."""
+    read: float = 0.0
+    """When a window was read last. 0 = none since then."""
+    worse: int = 0
+    """Windows in a row that were clearly worse."""
+    fine: int = 0
+    """Windows in a row that were not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """What follows from a plan that was returned from."""
+
+    plan: str
+    """Its id."""
+    until: float
+    """When the next change may come (unix seconds)."""
+    returns: int
+    """How many plans were returned from in a row."""
+
+
+@dataclass(frozen=True, slots=True)
 class PlanRecord:
     """A plan as the operator keeps it. `time` and `moved` are unix seconds."""
 
@@ -46,6 +82,13 @@ class PlanRecord:
     explanation: str = ""
     expected_remaining: tuple[tuple[int, float], ...] = ()
     traffic: TrafficSummary | None = None
+    proposal: "PlanRecord | None" = None
+    """In Advisory mode, the plan that waits for approval in place of this one."""
+    approved: str = ""
+    """The id in the annotation that was followed last. It counts once: a plan that was left since
+    does not come back by an approval that nobody renewed."""
+    trial: Trial | None = None
+    penalty: Penalty | None = None
 
     @property
     def counts(self) -> tuple[int, ...]:
@@ -65,23 +108,34 @@ class PlanRecord:
     def loads(cls, text: str | None) -> "PlanRecord | None":
         """Read `dumps`; None when there is nothing or nothing that makes sense."""
         try:
-            data = json.loads(text or "")
-            traffic = data["traffic"]
-            record = cls(
-                id=str(data["id"]),
-                time=float(data["time"]),
-                moved=float(data["moved"]),
-                stages=tuple(PlannedStage(**stage) for stage in data["stages"]),
-                gain_percent=data["gain_percent"],
-                explanation=str(data["explanation"]),
-                expected_remaining=tuple(
-                    (int(length), float(tokens)) for length, tokens in data["expected_remaining"]
-                ),
-                traffic=TrafficSummary(**traffic) if traffic else None,
-            )
-            return record if record.partition.ends else None
-        except (ValueError, TypeError, KeyError):
+            return cls._of(json.loads(text or ""))
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
+
+    @classmethod
+    def _of(cls, data: Mapping[str, Any]) -> "PlanRecord":
+        """Raises what `loads` catches. Fields of a newer operator are left out."""
+        traffic, proposal = data["traffic"], data.get("proposal")
+        trial, penalty = data.get("trial"), data.get("penalty")
+        record = cls(
+            id=str(data["id"]),
+            time=float(data["time"]),
+            moved=float(data["moved"]),
+            stages=tuple(PlannedStage(**stage) for stage in data["stages"]),
+            gain_percent=data["gain_percent"],
+            explanation=str(data["explanation"]),
+            expected_remaining=tuple(
+                (int(length), float(tokens)) for length, tokens in data["expected_remaining"]
+            ),
+            traffic=TrafficSummary(**traffic) if traffic else None,
+            proposal=cls._of(proposal) if proposal else None,
+            approved=str(data.get("approved", "")),
+            trial=Trial(**{**trial, "former": cls._of(trial["former"])}) if trial else None,
+            penalty=Penalty(**penalty) if penalty else None,
+        )
+        # A partition that cannot be is refused where it is made.
+        _ = record.partition
+        return record
 
 
 def stages_of(partition: Partition) -> tuple[PlannedStage, ...]:
@@ -104,7 +158,8 @@ def fit(plan: PlanRecord, spec: ServiceSpec) -> PlanRecord:
     """The plan adapted to a changed spec, itself if it fits already.
 
     Boundaries beyond maxLength (or all, when others are fixed by hand) go with their stages;
-    instances are shared out in the old proportions.
+    instances are added and taken away in the old proportions, and none changes its stage for it.
+    What was proposed in place of the old plan, and what it was compared with, goes with it.
     """
     kept = tuple(bound for bound in plan.partition.ends[:-1] if bound < spec.max_length)
     ends = (*(_fixed(spec) or kept), spec.max_length)
@@ -115,12 +170,10 @@ def fit(plan: PlanRecord, spec: ServiceSpec) -> PlanRecord:
         counts = (*counts[: len(ends) - 1], sum(counts[len(ends) - 1 :]))
     if len(ends) > spec.instances:
         ends, counts = ends[-spec.instances :], counts[-spec.instances :]
-    if sum(counts) != spec.instances:
-        counts = share(spec.instances, counts)
-    fitted = Partition(ends, counts)
+    fitted = Partition(ends, resize(spec.instances, counts))
     if fitted == plan.partition:
         return plan
-    return replace(plan, id=fitted.id, stages=stages_of(fitted))
+    return replace(plan, id=fitted.id, stages=stages_of(fitted), proposal=None, trial=None)
 
 
 def _fixed(spec: ServiceSpec) -> tuple[int, ...]:
@@ -140,6 +193,22 @@ def share(total: int, weights: Sequence[int]) -> tuple[int, ...]:
     for index in order[: total - sum(counts)]:
         counts[index] += 1
     return tuple(counts)
+
+
+def resize(total: int, counts: Sequence[int]) -> tuple[int, ...]:
+    """`counts` brought to `total` in their proportions: all grow or stay, or all shrink or stay.
+
+    Where `share` would take from one to give to another, it is followed as far as it goes. Needs
+    total >= len(counts) >= 1.
+    """
+    sizes, wanted = list(counts), share(total, counts)
+    step = 1 if total > sum(counts) else -1
+    while sum(sizes) != total:
+        # The one that is furthest from its share; the shorter lengths first. None falls below its
+        # share, which is at least 1: then the sum would be below the total.
+        chosen = max(range(len(sizes)), key=lambda i: (step * (wanted[i] - sizes[i]), -i))
+        sizes[chosen] += step
+    return tuple(sizes)
 
 
 def word(counts: Sequence[int]) -> str:

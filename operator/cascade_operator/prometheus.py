@@ -2,39 +2,23 @@
 
 import asyncio
 import math
-import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http import HTTPStatus
-from typing import Any, Final, Protocol
-
-import requests
-from prometheus_api_client import PrometheusConnect
-from prometheus_api_client.exceptions import PrometheusApiClientException
-from urllib3.util.retry import Retry
+from typing import Any, Final, Protocol, TypeVar
 
 from cascade_operator import queries
-from cascade_operator.traffic import Reading
+from cascade_operator.connection import Connection, connection_to
+from cascade_operator.faults import not_prometheus, told, too_slow
+from cascade_operator.line import Line
+from cascade_operator.traffic import Latency, Reading
 from cascade_planner.histogram import LengthHistogram
 
-TIMEOUT_SECONDS: Final = 5
-"""Limit of connecting, and of each wait for more of an answer."""
-DEADLINE_SECONDS: Final = 15.0
-"""Limit of one reading, all queries and the wait for a thread included."""
+_READING: Final = 3.0
+"""Limit of one reading, all queries and the wait for a thread included, as a multiple of the limit
+of one answer."""
 _THREADS: Final = 8
-_NOT_PROMETHEUS: Final = (
-    "the answer is not that of a Prometheus: check that the address is of the server, without "
-    "/api/v1"
-)
-_NO_RETRY: Final = Retry(total=0)
-"""The next pass is the retry: a hanging Prometheus must not hold a thread for minutes."""
 
-
-class PrometheusError(Exception):
-    """Prometheus gave no traffic; the message names the address, but no secret and no answer.
-
-    Answers are not shown because the address is the user's: it may be of anything that the
-    operator can reach and the user cannot.
-    """
+T = TypeVar("T")
 
 
 class TrafficReader(Protocol):
@@ -47,80 +31,86 @@ class TrafficReader(Protocol):
 class PrometheusReader:
     """TrafficReader over the HTTP API of Prometheus.
 
-    It has threads of its own, so that a Prometheus that hangs keeps nothing else waiting.
+    It has threads of its own, so that a Prometheus that hangs keeps nothing else waiting; and
+    other ones for addresses that users chose, so that theirs cannot keep the operator's waiting.
     """
 
-    def __init__(self, deadline_seconds: float = DEADLINE_SECONDS) -> None:
-        self._deadline_seconds = deadline_seconds
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="prometheus")
+    def __init__(self, operator_wide: Connection | None = None) -> None:
+        self._operator_wide = operator_wide
+        self._own = ThreadPoolExecutor(_THREADS, thread_name_prefix="prometheus")
+        self._others = ThreadPoolExecutor(_THREADS, thread_name_prefix="other-prometheus")
 
     async def read(self, url: str, namespace: str, service: str, window_seconds: int) -> Reading:
-        loop = asyncio.get_running_loop()
+        connection = connection_to(url, self._operator_wide)
+        threads = self._own if connection.operator_wide else self._others
+        limit = connection.timeout_seconds * _READING
         try:
-            async with asyncio.timeout(self._deadline_seconds):
-                return await loop.run_in_executor(
-                    self._threads, _read, url, namespace, service, window_seconds
-                )
+            async with asyncio.timeout(limit):
+                line = await _in(threads, lambda: _open(connection))
+                try:
+                    return await _read(
+                        line, threads, connection, namespace, service, window_seconds
+                    )
+                finally:
+                    line.hang_up()
         except TimeoutError:
-            raise PrometheusError(
-                f"Prometheus at {shown(url)}: no full answer within "
-                f"{self._deadline_seconds:g} s: check that it is the right address and not "
-                "overloaded"
-            ) from None
+            raise too_slow(connection, limit) from None
+
+    def close(self) -> None:
+        """End the threads when they have nothing left to do. There must be no reading any more."""
+        self._own.shutdown(wait=False)
+        self._others.shutdown(wait=False)
 
 
-def shown(url: str) -> str:
-    """The address as it may be shown: without user, password, query and fragment."""
-    scheme, _, rest = url.partition("://")
-    rest = rest.rpartition("@")[2]
-    return f"{scheme}://{re.split('[?#]', rest)[0]}"
+def _open(connection: Connection) -> Line:
+    with told(connection):
+        return Line(connection)
 
 
-class _StatusError(Exception):
-    """An answer with another status than 200."""
+async def _read(
+    line: Line,
+    threads: ThreadPoolExecutor,
+    connection: Connection,
+    namespace: str,
+    service: str,
+    window_seconds: int,
+) -> Reading:
+    """The answers to all questions, each within its time."""
 
+    async def ask(query: str) -> list[Any]:
+        def work() -> list[Any]:
+            with told(connection):
+                return line.ask(query)
 
-def _read(url: str, namespace: str, service: str, window_seconds: int) -> Reading:
-    with requests.Session() as session:
-        session.hooks["response"].append(_check_status)
         try:
-            client = PrometheusConnect(
-                url=url, retry=_NO_RETRY, session=session, timeout=TIMEOUT_SECONDS
-            )
-        except ValueError:
-            raise _failure(url, "this is no address: write http(s)://host[:port][/path]") from None
-        window = (namespace, service, window_seconds)
-        try:
-            return Reading(
-                prompts=_histogram(client.custom_query(queries.prompt_lengths(*window)), "le"),
-                finals=_histogram(client.custom_query(queries.final_lengths(*window)), "le"),
-                decoded=_histogram(
-                    client.custom_query(queries.decoded_lengths(*window)), queries.DECODE_LABEL
-                ),
-                age_seconds=_age(client.custom_query(queries.sample_age(namespace, service))),
-            )
-        except _StatusError as error:
-            raise _failure(url, str(error)) from None
-        except requests.JSONDecodeError:
-            raise _failure(url, _NOT_PROMETHEUS) from None
-        except (requests.RequestException, PrometheusApiClientException) as error:
-            raise _failure(url, _brief(error)) from None
-        except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
-            raise _failure(url, _NOT_PROMETHEUS) from None
+            async with asyncio.timeout(connection.timeout_seconds):
+                return await _in(threads, work)
+        except TimeoutError:
+            raise too_slow(connection, connection.timeout_seconds) from None
+
+    scope = queries.Scope(namespace, service, connection.labels)
+    prompts = await ask(queries.prompt_lengths(scope, window_seconds))
+    finals = await ask(queries.final_lengths(scope, window_seconds))
+    decoded = await ask(queries.decoded_lengths(scope, window_seconds))
+    age = await ask(queries.sample_age(scope))
+    targets = await ask(queries.series_of_targets(scope))
+    seconds = await ask(queries.completed_seconds(scope, window_seconds))
+    requests = await ask(queries.completed_requests(scope, window_seconds))
+    try:
+        return Reading(
+            prompts=_histogram(prompts, "le"),
+            finals=_histogram(finals, "le"),
+            decoded=_histogram(decoded, queries.DECODE_LABEL),
+            age_seconds=_age(age),
+            series_of_targets=_series(targets),
+            latency=_latency(seconds, requests, window_seconds),
+        )
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError):
+        raise not_prometheus(connection) from None
 
 
-def _check_status(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Redirects pass: they are followed. The server's own words are not repeated."""
-    code = response.status_code
-    if code == HTTPStatus.OK or response.is_redirect:
-        return
-    response.close()
-    known = code in set(HTTPStatus)
-    raise _StatusError(f"HTTP {code} {HTTPStatus(code).phrase}" if known else f"HTTP {code}")
-
-
-def _failure(url: str, what: str) -> PrometheusError:
-    return PrometheusError(f"Prometheus at {shown(url)}: {what}")
+async def _in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
 def _histogram(rows: list[Any], label: str) -> LengthHistogram:
@@ -130,16 +120,20 @@ def _histogram(rows: list[Any], label: str) -> LengthHistogram:
 def _age(rows: list[Any]) -> float:
     """Age of the newest sample; without any, infinite. Clocks may differ by a little."""
     ages = [float(row["value"][1]) for row in rows]
+    if any(math.isnan(age) for age in ages):
+        raise ValueError("no age")
     return max(0.0, min(ages)) if ages else math.inf
 
 
-def _brief(error: Exception) -> str:
-    """The innermost cause in one line: the outer ones are about connection pools.
+def _series(rows: list[Any]) -> tuple[int, ...]:
+    return tuple(sorted(int(float(row["value"][1])) for row in rows))
 
-    Only the operating system's words are repeated: others quote the address or the answer.
-    """
-    cause: BaseException = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner
-    system = isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)
-    return f"{type(cause).__name__}: {cause}"[:300] if system else type(cause).__name__
+
+def _latency(seconds: list[Any], requests: list[Any], window_seconds: int) -> Latency | None:
+    """None where no request completed. Counters that were reset may give what is no time."""
+    if not seconds or not requests:
+        return None
+    total, rate = float(seconds[0]["value"][1]), float(requests[0]["value"][1])
+    if not (0 < rate < math.inf and 0 < total < math.inf):
+        return None
+    return Latency(mean_ms=1000 * total / rate, requests=rate * window_seconds)

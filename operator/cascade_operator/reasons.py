@@ -1,4 +1,4 @@
-"""Every reason that a condition or an event can carry: what it means and what to do about it.
+"""Every reason of a condition, an event or a decision: what it means and what to do about it.
 
 The troubleshooting table is generated from here, so a reason without a remedy cannot exist.
 """
@@ -40,7 +40,10 @@ class Reason(StrEnum):
     METRICS_STALE = "MetricsStale"
     METRICS_MISSING = "MetricsMissing"
     PROMETHEUS_UNREACHABLE = "PrometheusUnreachable"
+    PROMETHEUS_UNAUTHORIZED = "PrometheusUnauthorized"
+    PROMETHEUS_FAILED = "PrometheusFailed"
     PROMETHEUS_NOT_CONFIGURED = "PrometheusNotConfigured"
+    METRICS_INCOMPLETE = "MetricsIncomplete"
     METRICS_MALFORMED = "MetricsMalformed"
     NOT_ASKED_YET = "NotAskedYet"
     # PlanApplied
@@ -49,15 +52,30 @@ class Reason(StrEnum):
     TOO_FEW_REQUESTS = "TooFewRequests"
     PLAN_KEPT = "PlanKept"
     ADVISORY = "Advisory"
+    NOT_THE_PROPOSAL = "NotTheProposal"
+    PAUSED = "Paused"
     WAITING_FOR_STAGES = "WaitingForStages"
     WAITING_FOR_ROLLOUT = "WaitingForRollout"
     PLANNING_FAILED = "PlanningFailed"
+    # Decisions
+    GAIN_ENOUGH = "GainEnough"
+    APPROVED = "Approved"
+    LATENCY_WORSE = "LatencyWorse"
+    LATENCY_NO_WORSE = "LatencyNoWorse"
+    NOTHING_BETTER = "NothingBetter"
+    COOLING_DOWN = "CoolingDown"
+    CURRENT_OVERLOADED = "CurrentOverloaded"
+    INSTANCES_CHANGED = "InstancesChanged"
+    MAX_LENGTH_CHANGED = "MaxLengthChanged"
+    TOO_MANY_STAGES = "TooManyStages"
+    BOUNDARIES_FIXED = "BoundariesFixed"
     # RouterReady
     ROUTERS_RUNNING = "RoutersRunning"
     ROUTERS_NOT_RUNNING = "RoutersNotRunning"
     # Events only
     PLAN_ADOPTED = "PlanAdopted"
     BOUNDARIES_CHANGED = "BoundariesChanged"
+    PLAN_RETURNED = "PlanReturned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +173,19 @@ HELP: Final[dict[Reason, Help]] = {
         "cascadeservice.dev/service, and that it is the right Prometheus.",
     ),
     Reason.PROMETHEUS_UNREACHABLE: Help(
-        "Prometheus does not answer. The last plan stays.",
-        "Check the address (spec.prometheus.url or the chart's prometheus.url) and network rules.",
+        "Prometheus does not answer, or its certificate is not trusted. The last plan stays.",
+        "Check the address (spec.prometheus.url or the chart's prometheus.url), network rules and "
+        "the chart's prometheus.caSecret.",
+    ),
+    Reason.PROMETHEUS_UNAUTHORIZED: Help(
+        "Prometheus wants other credentials, or those of the operator cannot be read. The last "
+        "plan stays.",
+        "Renew the Secret that the chart's prometheus values name; it is read anew within about a "
+        "minute. An address of spec.prometheus.url gets no credentials.",
+    ),
+    Reason.PROMETHEUS_FAILED: Help(
+        "What answers is no Prometheus, redirects, or fails. The last plan stays.",
+        "Read the message: it has the status and what it hints at.",
     ),
     Reason.PROMETHEUS_NOT_CONFIGURED: Help(
         "No Prometheus is configured, so nothing is known of the traffic. One stage serves all.",
@@ -166,9 +195,15 @@ HELP: Final[dict[Reason, Help]] = {
         "Prometheus has not scraped the routers for minutes. The last plan stays.",
         "Check Prometheus' targets and its clock.",
     ),
+    Reason.METRICS_INCOMPLETE: Help(
+        "Prometheus lacks a part of the metrics: it says so, or it scrapes too few routers. The "
+        "last plan stays.",
+        "Check Prometheus' targets, and the stores behind it.",
+    ),
     Reason.METRICS_MALFORMED: Help(
         "The length histograms in Prometheus are not those of the routers. The last plan stays.",
-        "See that no recording or relabelling rule drops buckets of cascade_request_*_tokens.",
+        "See that no recording or relabelling rule drops buckets of cascade_request_*_tokens, and "
+        "that every router is scraped once.",
     ),
     Reason.NOT_ASKED_YET: Help("The operator has not asked Prometheus yet.", NOTHING),
     Reason.PLAN_IN_FORCE: Help("Stages, ranges and instances are as planned.", NOTHING),
@@ -186,7 +221,18 @@ HELP: Final[dict[Reason, Help]] = {
     ),
     Reason.ADVISORY: Help(
         "spec.planning.mode is Advisory: the plan is shown, not applied.",
-        "Set spec.planning.mode to Active to apply it.",
+        "To apply this one plan, approve it as the message says; to apply all, set "
+        "spec.planning.mode to Active.",
+    ),
+    Reason.NOT_THE_PROPOSAL: Help(
+        "The annotation cascadeservice.dev/approve names a plan that is not the proposed one. "
+        "Nothing was applied.",
+        "Approve the id in status.plan, or remove the annotation.",
+    ),
+    Reason.PAUSED: Help(
+        "spec.planning.mode is Paused: nothing is planned and no instance changes its stage. Lost "
+        "instances are replaced, declared counts and templates followed.",
+        "Set spec.planning.mode to Active or Advisory to go on.",
     ),
     Reason.WAITING_FOR_STAGES: Help(
         "A stage of the plan has no ready instance yet; routers keep the ranges before.",
@@ -199,12 +245,48 @@ HELP: Final[dict[Reason, Help]] = {
         "The planner could not make a plan from the traffic. The last plan stays.",
         "Read the message; it is a defect if it does not name a setting of yours.",
     ),
+    Reason.GAIN_ENOUGH: Help(
+        "The new plan is predicted to save at least spec.planning.minGainPercent.", NOTHING
+    ),
+    Reason.APPROVED: Help("The user approved the proposed plan.", NOTHING),
+    Reason.LATENCY_WORSE: Help(
+        "With the plan that was given up, requests took clearly longer than the traffic explains.",
+        "Nothing to do. If it happens again, the cost model does not fit your engines: see "
+        "spec.planning.costModel.",
+    ),
+    Reason.LATENCY_NO_WORSE: Help(
+        "After a plan was adopted, requests were not worse off than before.", NOTHING
+    ),
+    Reason.NOTHING_BETTER: Help(
+        "No other plan is predicted to save spec.planning.minGainPercent after the cost of moving.",
+        "Nothing to do; lower minGainPercent if smaller gains are worth moves to you.",
+    ),
+    Reason.COOLING_DOWN: Help(
+        "A better plan is known, but the last change is too recent, or one was returned from.",
+        "Wait, or lower spec.planning.cooldownSeconds; after a return, Advisory mode and an "
+        "approval apply a plan at once.",
+    ),
+    Reason.CURRENT_OVERLOADED: Help(
+        "A stage of the plan before was predicted to be overloaded; the new plan has none such.",
+        "If it comes again and again, raise spec.gpuCount.",
+    ),
+    Reason.INSTANCES_CHANGED: Help("The declared number of instances changed.", NOTHING),
+    Reason.MAX_LENGTH_CHANGED: Help("spec.model.maxLength changed.", NOTHING),
+    Reason.TOO_MANY_STAGES: Help(
+        "The plan before had more stages than spec.planning.maxStages.", NOTHING
+    ),
+    Reason.BOUNDARIES_FIXED: Help("spec.planning.boundaries asks for other ranges.", NOTHING),
     Reason.ROUTERS_RUNNING: Help("The router of every placed instance runs.", NOTHING),
     Reason.ROUTERS_NOT_RUNNING: Help(
         "The router of an instance does not run.", "`kubectl logs POD -c router`."
     ),
     Reason.PLAN_ADOPTED: Help("A new plan is being applied.", NOTHING),
     Reason.BOUNDARIES_CHANGED: Help("Ranges changed, instance counts did not.", NOTHING),
+    Reason.PLAN_RETURNED: Help(
+        "The last plan made requests clearly slower; the plan before is in force again, and the "
+        "next change waits longer.",
+        "Nothing to do; status.decisions has the figures. See LatencyWorse.",
+    ),
 }
 
 

@@ -36,7 +36,8 @@ class Reporter:
         status = render_status(seen, previous, now)
         happenings = list(changes(by_type(previous), status["conditions"]))
         if seen.event is not None:
-            happenings.insert(0, Happening(str(seen.event.reason), seen.event.message, False))
+            event = seen.event
+            happenings.insert(0, Happening(str(event.reason), event.message, not event.holds))
         if status == previous:
             await self._tell(seen.spec, happenings, now)
             return True

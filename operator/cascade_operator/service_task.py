@@ -1,7 +1,7 @@
 """The one task of a CascadeService: it looks, decides, writes, reports, and sleeps.
 
 A pass reads everything anew and trusts nothing that it remembers, except when Prometheus is to be
-asked next and what it said last.
+asked next and what it said last. It never waits for Prometheus, which is asked beside it.
 """
 
 import asyncio
@@ -15,13 +15,14 @@ from typing import Any, Final
 from cascade_operator import kinds
 from cascade_operator.children import Children
 from cascade_operator.cluster import ClusterApi, ClusterError, NotLeader
-from cascade_operator.decide import Decision
+from cascade_operator.decisions import Decision
 from cascade_operator.errors import PassError, Retry, Stalled, Waiting
 from cascade_operator.health import Vitals
 from cascade_operator.lift import choose_lifts
 from cascade_operator.mapping import choose_map
-from cascade_operator.moves import MovePod, Step, next_step
+from cascade_operator.moves import MovePod, Step, most_moving, next_step
 from cascade_operator.observation import Observation
+from cascade_operator.outcome_review import is_placed
 from cascade_operator.planning import Planning
 from cascade_operator.plans import PlanRecord, first_plan, fit
 from cascade_operator.pod_template import template_hash
@@ -30,7 +31,7 @@ from cascade_operator.report import Reporter
 from cascade_operator.resources import at_version, stage_map_config
 from cascade_operator.rollout import Rollout, Verdict, review
 from cascade_operator.settings import Settings
-from cascade_operator.spec import ServiceSpec, parse_spec
+from cascade_operator.spec import Mode, ServiceSpec, parse_spec
 from cascade_operator.view import View, read_view
 from cascade_operator.writes import Writer
 from cascade_policy.stage_map import StageMap
@@ -40,12 +41,14 @@ Json = Mapping[str, Any]
 log = logging.getLogger(__name__)
 
 _COALESCE_SECONDS: Final = 0.05
-"""One change of a Deployment comes as several events."""
+"""One change of a Deployment comes as several events. Where a pass takes longer than this and had
+nothing to write, the pause is as long as the pass: a thousand pods that start wake all the time."""
 _BUSY_SECONDS: Final = 1.0
 _LONGEST_PAUSE_SECONDS: Final = 60.0
 _STALLED_SECONDS: Final = 300.0
 _CHILDREN_SECONDS: Final = 300.0
-_MOST_MOVING: Final = 8
+_MOST_WRITES: Final = 32
+"""Of a kind in one pass: a changed spec, or a deletion, is not to wait for a thousand of them."""
 
 
 class ServiceTask:
@@ -69,15 +72,17 @@ class ServiceTask:
         self._clock = clock
         self._children = Children(api)
         self._writer = Writer(api, self._children, settings.images)
-        self._planning = Planning(reader, settings.prometheus_url)
-        self._reporter = Reporter(api, settings.pod_name)
         self._woken = asyncio.Event()
+        url = settings.prometheus.url if settings.prometheus else None
+        self._planning = Planning(reader, url, self._woken.set)
+        self._reporter = Reporter(api, settings.pod_name)
         self._children_due = 0.0
         self._generation = 0
         self._plan: PlanRecord | None = None
         self._failures = 0
         self._idle_rounds = 0
         self._wrote = 0
+        self._took = 0.0
 
     def wake(self, *, children: bool = False) -> None:
         """Something changed; `children`: among them objects that are not read in every pass."""
@@ -87,6 +92,12 @@ class ServiceTask:
 
     async def run(self) -> None:
         """Pass after pass, until the CascadeService is gone."""
+        try:
+            await self._passes()
+        finally:
+            self._planning.stop()
+
+    async def _passes(self) -> None:
         while True:
             self._woken.clear()
             pause = await self._guarded_pass()
@@ -95,11 +106,13 @@ class ServiceTask:
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._woken.wait()
-            await asyncio.sleep(_COALESCE_SECONDS * 2 ** min(self._failures, 7))
+            backoff = _COALESCE_SECONDS * 2 ** min(self._failures, 7)
+            rest = 0.0 if self._wrote else min(self._took, _BUSY_SECONDS)
+            await asyncio.sleep(max(backoff, rest))
 
     async def _guarded_pass(self) -> float | None:
         """One pass; errors become pauses. None when the CascadeService is gone."""
-        started = self._clock()
+        started = time.monotonic()
         try:
             pause = await self._pass()
             self._failures = 0
@@ -118,10 +131,9 @@ class ServiceTask:
         except Exception:
             pause = self._after_failure()
             log.exception("%s/%s: a pass ended unexpectedly", self._namespace, self._name)
-        took = self._clock() - started
-        log.debug("a pass of %s/%s took %.3f s", self._namespace, self._name, took)
-        self._vitals.passes += 1
-        self._vitals.longest_pass_seconds = max(self._vitals.longest_pass_seconds, took)
+        self._took = time.monotonic() - started
+        log.debug("a pass of %s/%s took %.3f s", self._namespace, self._name, self._took)
+        self._vitals.count_pass(self._took)
         return pause
 
     def _after_failure(self) -> float:
@@ -139,7 +151,14 @@ class ServiceTask:
         view = await read_view(self._api, spec)
         plan = self._recall(spec, view)
         view = await self._lift(spec, view, plan)
-        decision = await self._planning.plan(spec, plan, self._clock())
+        placed = is_placed(plan, view.snapshot, view.stage_map)
+        decision = await self._planning.plan(
+            spec,
+            plan,
+            self._clock(),
+            placed=placed,
+            routers=view.snapshot.running_routers,
+        )
         seen = await self._converge(spec, view, decision)
         reported = await self._reporter.report(resource, seen, self._clock())
         if seen.error is not None:
@@ -160,7 +179,7 @@ class ServiceTask:
 
     async def _lift(self, spec: ServiceSpec, view: View, plan: PlanRecord) -> View:
         """Turn placeholders into instances, up to the declared number."""
-        chosen = choose_lifts(view.snapshot, plan.counts, spec.instances)
+        chosen = choose_lifts(view.snapshot, plan.counts, spec.instances)[:_MOST_WRITES]
         if not chosen:
             return view
         self._wrote += await self._writer.lift(spec, chosen, view.stage_map)
@@ -175,7 +194,9 @@ class ServiceTask:
             await self._ensure_children(spec, plan)
             stage_map = await self._publish(spec, view, plan)
             step, rollout = await self._move(spec, view, plan, stage_map)
-            self._wrote += await self._writer.mark(spec, view.snapshot.pods, stage_map)
+            self._wrote += await self._writer.mark(
+                spec, view.snapshot.pods, stage_map, at_most=_MOST_WRITES
+            )
         except PassError as caught:
             error = caught
         return Observation(
@@ -189,6 +210,7 @@ class ServiceTask:
             step=step,
             rollout=rollout,
             event=decision.event,
+            record=decision.record,
             error=error,
         )
 
@@ -222,15 +244,17 @@ class ServiceTask:
             view.snapshot,
             plan.counts,
             mapped_stages=len(stage_map.stages),
-            max_moving=max(1, min(_MOST_MOVING, spec.instances // 2)),
+            max_moving=most_moving(spec.instances),
+            paused=spec.planning.mode is Mode.PAUSED,
         )
         wanted = template_hash(spec, self._settings.images)
         rollout = review(view.snapshot, wanted, moves_done=step.done)
         if rollout.verdict is Verdict.APPLY and rollout.stage is not None:
             self._wrote += await self._writer.apply_template(spec, rollout.stage)
         elif rollout.verdict is not Verdict.WAIT:
-            self._wrote += await self._writer.perform(spec, step.writes, stage_map)
-            self._vitals.pods_moved += sum(isinstance(write, MovePod) for write in step.writes)
+            writes = step.writes[:_MOST_WRITES]
+            self._wrote += await self._writer.perform(spec, writes, stage_map)
+            self._vitals.pods_moved += sum(isinstance(write, MovePod) for write in writes)
         return step, rollout
 
     def _pause(self, seen: Observation, reported: bool) -> float:

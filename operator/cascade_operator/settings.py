@@ -5,13 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from cascade_operator.connection import Connection
+from cascade_operator.environment import InvalidSettings, address, seconds, switch
 from cascade_operator.pod_template import Images
+from cascade_operator.prometheus_settings import read_connection
 
 VLLM_IMAGE: Final = "docker.io/vllm/vllm-openai:v0.32.0"
-
-
-class InvalidSettings(ValueError):
-    """A variable is missing or malformed; the message names it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +18,7 @@ class Settings:
     """Times in seconds."""
 
     images: Images
-    prometheus_url: str | None
+    prometheus: Connection | None
     resync_seconds: float
     health_host: str
     health_port: int
@@ -34,7 +33,7 @@ class Settings:
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
     """The settings of `environment`. Raises InvalidSettings."""
-    host, port = _address(environment, "CASCADE_HEALTH_LISTEN", "0.0.0.0:8080")
+    host, port = address(environment, "CASCADE_HEALTH_LISTEN", "0.0.0.0:8080")
     router = environment.get("CASCADE_ROUTER_IMAGE", "")
     if not router:
         raise InvalidSettings("CASCADE_ROUTER_IMAGE is not set: instances need a router image")
@@ -45,8 +44,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             vllm=environment.get("CASCADE_VLLM_IMAGE") or VLLM_IMAGE,
             pull_policy=environment.get("CASCADE_IMAGE_PULL_POLICY", "IfNotPresent"),
         ),
-        prometheus_url=environment.get("CASCADE_PROMETHEUS_URL") or None,
-        resync_seconds=_seconds(environment, "CASCADE_RESYNC_SECONDS", 30.0),
+        prometheus=read_connection(environment),
+        resync_seconds=seconds(environment, "CASCADE_RESYNC_SECONDS", 30.0),
         health_host=host,
         health_port=port,
         namespace=environment.get("CASCADE_NAMESPACE", "default"),
@@ -56,33 +55,7 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             for part in environment.get("CASCADE_WATCH_NAMESPACES", "").split(",")
             if part.strip()
         ),
-        leader_election=_switch(environment, "CASCADE_LEADER_ELECTION", True),
+        leader_election=switch(environment, "CASCADE_LEADER_ELECTION", True),
         lease_name=environment.get("CASCADE_LEASE_NAME", "cascade-operator"),
         log_level=environment.get("CASCADE_LOG_LEVEL", "INFO").upper(),
     )
-
-
-def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
-    text = environment.get(name) or str(default)
-    try:
-        value = float(text)
-    except ValueError:
-        raise InvalidSettings(f"{name} must be a number of seconds, not {text!r}") from None
-    if not 1 <= value <= 86400:
-        raise InvalidSettings(f"{name} must be between 1 and 86400 seconds, not {text}")
-    return value
-
-
-def _switch(environment: Mapping[str, str], name: str, default: bool) -> bool:
-    text = environment.get(name, "").lower()
-    if text not in ("", "true", "false"):
-        raise InvalidSettings(f"{name} must be true or false, not {text!r}")
-    return default if not text else text == "true"
-
-
-def _address(environment: Mapping[str, str], name: str, default: str) -> tuple[str, int]:
-    text = environment.get(name) or default
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise InvalidSettings(f"{name} must be HOST:PORT, not {text!r}")
-    return host, int(port)

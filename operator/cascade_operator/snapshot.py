@@ -8,8 +8,10 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
+from cascade_operator.pod_object import Condition, Metadata, PodObject, Status
 from cascade_policy import names
 
 Json = Mapping[str, Any]
@@ -117,15 +119,20 @@ class Snapshot:
     stages: tuple[Stage, ...]
     pods: tuple[Pod, ...]
 
+    @property
+    def running_routers(self) -> frozenset[str]:
+        """Names of the live pods whose router runs."""
+        return frozenset(pod.name for pod in self.pods if pod.live and pod.router_running)
+
     def stage(self, index: int | None) -> Stage | None:
         """The stage of that index, if its Deployment exists."""
         return next((stage for stage in self.stages if stage.index == index), None)
 
 
 def take_snapshot(
-    deployments: Iterable[Json], replica_sets: Iterable[Json], pods: Iterable[Json]
+    deployments: Iterable[Json], replica_sets: Iterable[Json], pods: Iterable[PodObject]
 ) -> Snapshot:
-    """Build the snapshot from the raw lists; objects without a stage label are left out."""
+    """Build the snapshot from the lists; Deployments without a stage label are left out."""
     sets = [_replica_set(item) for item in replica_sets]
     stages = [
         _stage(item, index, sets)
@@ -138,6 +145,7 @@ def take_snapshot(
     )
 
 
+@lru_cache(maxsize=1024)
 def stage_index(label: str | None) -> int | None:
     """The stage index that a label value names, None if it names none."""
     return int(label) if label is not None and label.isdecimal() and len(label) <= 3 else None
@@ -199,57 +207,61 @@ def _replica_set(item: Json) -> ReplicaSet:
     )
 
 
-def _pod(item: Json) -> Pod:
-    metadata, spec, status = item["metadata"], item["spec"], item.get("status", {})
-    labels = _labels(item)
-    conditions = {entry["type"]: entry for entry in status.get("conditions") or ()}
-    gates = {gate["name"] for gate in spec.get("schedulingGates") or ()}
-    routers = [
-        container
-        for container in status.get("initContainerStatuses") or ()
-        if container["name"] == names.CONTAINER_ROUTER
-    ]
+def _pod(item: PodObject) -> Pod:
+    metadata, spec, status = item.metadata, item.spec, item.status
+    labels = metadata.labels
+    conditions = {entry.type: entry for entry in status.conditions}
     return Pod(
-        name=metadata["name"],
-        uid=metadata["uid"],
-        resource_version=metadata["resourceVersion"],
+        name=metadata.name,
+        uid=metadata.uid,
+        resource_version=metadata.version,
         stage_label=labels.get(names.LABEL_STAGE),
         pod_template_hash=labels.get(names.LABEL_POD_TEMPLATE_HASH),
-        template_hash=_annotations(item).get(names.ANNOTATION_TEMPLATE_HASH),
-        controller_uid=_controller(item),
-        owners=frozenset(str(owner["uid"]) for owner in metadata.get("ownerReferences") or ()),
-        gated=names.GATE_PLACEMENT in gates,
-        deleting="deletionTimestamp" in metadata,
-        ended=status.get("phase") in ("Succeeded", "Failed"),
-        bound=bool(spec.get("nodeName")),
-        ready=conditions.get("Ready", {}).get("status") == "True",
+        template_hash=metadata.annotations.get(names.ANNOTATION_TEMPLATE_HASH),
+        controller_uid=next((owner.uid for owner in metadata.owners if owner.controller), None),
+        owners=frozenset(owner.uid for owner in metadata.owners),
+        gated=any(gate.name == names.GATE_PLACEMENT for gate in spec.gates),
+        deleting=metadata.deleted is not None,
+        ended=status.phase in ("Succeeded", "Failed"),
+        bound=bool(spec.node),
+        ready=_says(conditions, "Ready", "True"),
         placed=labels.get(names.LABEL_PLACED) == "true",
         length_range=labels.get(names.LABEL_LENGTH_RANGE),
-        router_running=any("running" in container.get("state", {}) for container in routers),
+        router_running=any(
+            container.name == names.CONTAINER_ROUTER and container.state.running is not None
+            for container in status.init_containers
+        ),
         trouble=_trouble(status, conditions),
-        sandboxed=conditions.get("PodReadyToStartContainers", {}).get("status") != "False",
+        sandboxed=not _says(conditions, "PodReadyToStartContainers", "False"),
         since=_since(metadata, conditions),
     )
 
 
-def _since(metadata: Json, conditions: Mapping[str, Json]) -> float:
-    scheduled = conditions.get("PodScheduled", {})
-    stamp = scheduled.get("lastTransitionTime") if scheduled.get("status") == "True" else None
-    stamp = stamp or metadata.get("creationTimestamp")
+def _says(conditions: Mapping[str, Condition], type_: str, status: str) -> bool:
+    return type_ in conditions and conditions[type_].status == status
+
+
+def _since(metadata: Metadata, conditions: Mapping[str, Condition]) -> float:
+    scheduled = _says(conditions, "PodScheduled", "True")
+    stamp = conditions["PodScheduled"].since if scheduled else None
+    stamp = stamp or metadata.created
     return datetime.fromisoformat(stamp).timestamp() if stamp else math.inf
 
 
 _START_UP: Final = frozenset({"ContainerCreating", "PodInitializing"})
 
 
-def _trouble(status: Json, conditions: Mapping[str, Json]) -> Trouble | None:
-    for key in ("initContainerStatuses", "containerStatuses"):
-        for container in status.get(key) or ():
-            waiting = container.get("state", {}).get("waiting")
-            if waiting and waiting.get("reason") not in _START_UP:
-                text = waiting.get("message") or "no further message"
-                return Trouble(waiting.get("reason", ""), f"container {container['name']}: {text}")
-    scheduled = conditions.get("PodScheduled", {})
-    if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return Trouble("Unschedulable", str(scheduled.get("message", "")))
+def _trouble(status: Status, conditions: Mapping[str, Condition]) -> Trouble | None:
+    for container in (*status.init_containers, *status.containers):
+        waiting = container.state.waiting
+        if waiting is not None and waiting.reason not in _START_UP:
+            text = waiting.message or "no further message"
+            return Trouble(waiting.reason, f"container {container.name}: {text}")
+    scheduled = conditions.get("PodScheduled")
+    if (
+        scheduled is not None
+        and scheduled.status == "False"
+        and scheduled.reason == "Unschedulable"
+    ):
+        return Trouble("Unschedulable", scheduled.message)
     return None

@@ -23,12 +23,17 @@ class EngineType(StrEnum):
 
 
 class Mode(StrEnum):
-    """Whether plans are applied."""
+    """Whether plans are made and applied."""
 
     ACTIVE = "Active"
     ADVISORY = "Advisory"
+    """Made, and applied when the user approves."""
+    PAUSED = "Paused"
+    """Not made; the one in force stays."""
 
 
+ANNOTATION_APPROVE: Final = f"{names.DOMAIN}/approve"
+"""On a CascadeService in Advisory mode: the id of the proposed plan that is to be applied."""
 DEFAULT_PROFILE: Final = {EngineType.VLLM: "h100-8b", EngineType.SIMULATED: "simulated"}
 
 
@@ -94,6 +99,8 @@ class ServiceSpec:
     handoff: Handoff
     router: RouterSpec
     prometheus_url: str | None
+    approved_plan: str | None
+    """Id of a plan that the user approves, from an annotation; None for none."""
 
 
 def parse_spec(resource: Json) -> ServiceSpec:
@@ -126,9 +133,16 @@ def parse_spec(resource: Json) -> ServiceSpec:
         handoff=_handoff(spec.get("handoff", {})),
         router=_router(spec.get("router", {})),
         prometheus_url=spec.get("prometheus", {}).get("url"),
+        approved_plan=(metadata.get("annotations") or {}).get(ANNOTATION_APPROVE, "").strip()
+        or None,
     )
     _check(parsed)
     return parsed
+
+
+def _approved_plan(metadata: Json) -> str | None:
+    annotations = metadata.get("annotations") or {}
+    return str(annotations.get(ANNOTATION_APPROVE, "")).strip() or None
 
 
 def _engine(engine: Json) -> EngineSpec:

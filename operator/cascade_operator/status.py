@@ -1,23 +1,19 @@
 """The status of a CascadeService: written once, at the end of a pass, and only when it changed."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from cascade_operator.conditions import Condition, conditions
+from cascade_operator.decisions import remember
 from cascade_operator.errors import PassError
 from cascade_operator.moves import in_transit
 from cascade_operator.observation import Observation
 from cascade_operator.plans import PlanRecord, word
 from cascade_operator.snapshot import Pod
+from cascade_operator.times import timestamp
 from cascade_policy import names
 
 Json = Mapping[str, Any]
-
-
-def timestamp(seconds: float) -> str:
-    """Unix seconds as RFC 3339 in whole seconds."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def by_type(status: Json) -> dict[str, Json]:
@@ -37,6 +33,7 @@ def render_status(seen: Observation, previous: Json, now: float) -> dict[str, An
     ready_before = sum(int(row.get("ready", 0)) for row in previous.get("stages", ()))
     found = conditions(seen, before, ready_before, now)
     rows = _stages(seen, instances)
+    decisions = remember(previous.get("decisions", ()), seen.record)
     return {
         "observedGeneration": spec.generation,
         "conditions": _conditions(found, before, spec.generation, now),
@@ -50,6 +47,7 @@ def render_status(seen: Observation, previous: Json, now: float) -> dict[str, An
         "partition": word([row["desired"] for row in rows if row["desired"]]),
         "stages": rows,
         "plan": _plan(spec.name, seen.shown),
+        **({"decisions": decisions} if decisions else {}),
     }
 
 

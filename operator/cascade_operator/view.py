@@ -49,7 +49,7 @@ async def read_view(api: ClusterApi, spec: ServiceSpec) -> View:
         api.list(kinds.DEPLOYMENT, spec.namespace, own),
         api.list(kinds.REPLICA_SET, spec.namespace, own),
     )
-    pods = await api.list(kinds.POD, spec.namespace, own)
+    pods = await api.pods(spec.namespace, own)
     return View(
         snapshot=take_snapshot(deployments, replica_sets, pods),
         config=config,

@@ -28,6 +28,11 @@ _CHILDREN: Final = (
     kinds.CONFIG_MAP,
 )
 
+_IDLE_SECONDS: Final = 0.1
+"""How long a worker of kopf waits for another event of its object: a wake-up takes no time."""
+_PAGE: Final = 100
+"""Objects per page of kopf's first list: a page is held as dictionaries, ten times its size."""
+
 
 class Watch:
     """The running watches. They live in a thread with an event loop of its own, because kopf takes
@@ -105,7 +110,11 @@ def _settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.persistence.finalizer = f"{names.DOMAIN}/unused"
     settings.process.ultimate_exiting_timeout = 10.0
-    settings.queueing.worker_limit = 32
+    # Per object kopf keeps a worker, and until there is one the events of the object wait, whole:
+    # with few workers that linger, a thousand pods are minutes behind and hundreds of megabytes.
+    settings.queueing.worker_limit = None
+    settings.queueing.idle_timeout = _IDLE_SECONDS
+    settings.watching.chunk_size = _PAGE
     # Selected by the API server: pods of others are neither sent nor parsed.
     for kind in _CHILDREN:
         key = (kind.group, kind.version, kind.plural)

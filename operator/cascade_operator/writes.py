@@ -7,6 +7,7 @@ anew.
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
+from itertools import islice
 
 from cascade_operator import kinds
 from cascade_operator.children import Children
@@ -50,13 +51,17 @@ class Writer:
             self._patch_pod(spec, pod, lift_patch(pod, spec, stage_map)) for pod in pods
         )
 
-    async def mark(self, spec: ServiceSpec, pods: Iterable[Pod], stage_map: StageMap | None) -> int:
-        """Give warm pods the owner and the labels that they miss."""
-        return await _all(
-            self._patch_pod(spec, pod, patch)
+    async def mark(
+        self, spec: ServiceSpec, pods: Iterable[Pod], stage_map: StageMap | None, *, at_most: int
+    ) -> int:
+        """Give warm pods, at most so many, the owner and the labels that they miss."""
+        patches = (
+            (pod, patch)
             for pod in pods
             if pod.warm and (patch := mark_patch(pod, spec, stage_map)) is not None
         )
+        chosen = islice(patches, at_most)
+        return await _all(self._patch_pod(spec, pod, patch) for pod, patch in chosen)
 
     async def apply_template(self, spec: ServiceSpec, stage: Stage) -> int:
         """Give a stage the present template; its replicas stay exactly what they are."""

@@ -29,6 +29,7 @@ class ProblemReason(StrEnum):
     STALE_METRICS = "StaleMetrics"
     MALFORMED_HISTOGRAM = "MalformedHistogram"
     INCONSISTENT_HISTOGRAMS = "InconsistentHistograms"
+    PARTIAL_METRICS = "PartialMetrics"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,12 @@ from cascade_operator.resources import (
 from cascade_operator.spec import parse_spec
 from e2e.cluster import ApiServer
 from tests.charts.chart import FOLDER, NAMESPACE, RELEASE, Chart, Values
-from tests.charts.variants import EVERYTHING_SET, OWN_PROMETHEUS
+from tests.charts.variants import (
+    EVERYTHING_SET,
+    OPENSHIFT_PROMETHEUS,
+    OWN_PROMETHEUS,
+    SECURED_PROMETHEUS,
+)
 
 pytestmark = pytest.mark.api_server
 
@@ -162,6 +167,8 @@ def test_rights_are_no_more_than_needed(
     "values",
     [
         pytest.param(OWN_PROMETHEUS, id="the user's own Prometheus"),
+        pytest.param(SECURED_PROMETHEUS, id="the user's own, with credentials"),
+        pytest.param(OPENSHIFT_PROMETHEUS, id="OpenShift's own monitoring"),
         pytest.param(EVERYTHING_SET, id="every value set, two namespaces watched"),
     ],
 )

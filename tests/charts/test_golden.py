@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from tests.charts.chart import Chart, Values
-from tests.charts.variants import EVERYTHING_SET, OWN_PROMETHEUS
+from tests.charts.variants import (
+    EVERYTHING_SET,
+    OPENSHIFT_PROMETHEUS,
+    OWN_PROMETHEUS,
+    SECURED_PROMETHEUS,
+)
 from tests.conftest import Golden
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -13,6 +18,8 @@ GOLDEN = Path(__file__).parent / "golden"
 CASES = [
     pytest.param("defaults", {}, id="helm install with no values"),
     pytest.param("own-prometheus", OWN_PROMETHEUS, id="the user's own Prometheus"),
+    pytest.param("secured-prometheus", SECURED_PROMETHEUS, id="the user's own, with credentials"),
+    pytest.param("openshift-prometheus", OPENSHIFT_PROMETHEUS, id="OpenShift's own monitoring"),
     pytest.param("everything-set", EVERYTHING_SET, id="every value set, two namespaces watched"),
 ]
 

@@ -8,11 +8,18 @@ import yaml
 
 from cascade_policy import names
 from tests.charts.chart import NAMESPACE, Chart, Manifest, Values, named, pods
-from tests.charts.variants import EVERYTHING_SET, OWN_PROMETHEUS
+from tests.charts.variants import (
+    EVERYTHING_SET,
+    OPENSHIFT_PROMETHEUS,
+    OWN_PROMETHEUS,
+    SECURED_PROMETHEUS,
+)
 
 VARIANTS = [
     pytest.param({}, id="defaults"),
     pytest.param(OWN_PROMETHEUS, id="own Prometheus"),
+    pytest.param(SECURED_PROMETHEUS, id="own Prometheus with credentials"),
+    pytest.param(OPENSHIFT_PROMETHEUS, id="OpenShift's own monitoring"),
     pytest.param(EVERYTHING_SET, id="everything set"),
 ]
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding"}

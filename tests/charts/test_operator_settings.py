@@ -1,10 +1,18 @@
 """The chart and the operator agree on the operator's environment."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
 
 from cascade_operator.settings import read_settings
 from tests.charts.chart import NAMESPACE, Chart, Values, named
-from tests.charts.variants import EVERYTHING_SET, OWN_PROMETHEUS
+from tests.charts.variants import (
+    EVERYTHING_SET,
+    OPENSHIFT_PROMETHEUS,
+    OWN_PROMETHEUS,
+    SECURED_PROMETHEUS,
+)
 
 DOWNWARD = {"metadata.namespace": NAMESPACE, "metadata.name": "cascade-operator-0"}
 
@@ -41,11 +49,55 @@ def environment(chart: Chart, values: Values) -> Recorder:
     )
 
 
-def test_the_operator_reads_every_variable_that_the_chart_sets(chart: Chart) -> None:
-    seen = environment(chart, EVERYTHING_SET)
+@pytest.mark.parametrize("values", [EVERYTHING_SET, SECURED_PROMETHEUS, OPENSHIFT_PROMETHEUS])
+def test_the_operator_reads_every_variable_that_the_chart_sets(
+    chart: Chart, values: Values
+) -> None:
+    seen = environment(chart, values)
     read_settings(seen)
-    extra = {entry["name"] for entry in EVERYTHING_SET["extraEnv"]}
+    extra = {entry["name"] for entry in values.get("extraEnv", ())}
     assert set(seen) - seen.asked == extra
+
+
+def mounted_files(chart: Chart, values: Values) -> dict[str, tuple[str, str]]:
+    """Paths in the operator's container, and the object and key that the kubelet puts there."""
+    deployment = named(chart.manifests(values), "Deployment", "cascade-operator")
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    folders = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    found: dict[str, tuple[str, str]] = {}
+    for volume in pod["volumes"]:
+        for source in volume.get("projected", {}).get("sources", ()):
+            ((kind, content),) = source.items()
+            items: list[dict[str, Any]] = content.get("items", [content])
+            for item in items:
+                path = f"{folders[volume['name']]}/{item['path']}"
+                assert path not in found
+                found[path] = (content.get("name", kind), item.get("key", ""))
+    return found
+
+
+def test_the_operator_finds_its_credentials_where_the_chart_mounts_them(chart: Chart) -> None:
+    found = read_settings(environment(chart, SECURED_PROMETHEUS)).prometheus
+    assert found is not None
+    assert mounted_files(chart, SECURED_PROMETHEUS) == {
+        found.ca_file: ("mimir-ca", "ca.crt"),
+        found.certificate_file: ("mimir-client", "tls.crt"),
+        found.key_file: ("mimir-client", "tls.key"),
+        found.username_file: ("mimir-login", "user"),
+        found.password_file: ("mimir-login", "password"),
+    }
+    assert found.headers == {"X-Scope-OrgID": "team-a|team-b"}
+    assert found.headers_folder == "/etc/cascade/prometheus-headers"
+    assert found.labels == {"cluster": "eu-1"}
+    assert (found.timeout_seconds, found.insecure) == (20, False)
+
+    openshift = read_settings(environment(chart, OPENSHIFT_PROMETHEUS)).prometheus
+    assert openshift is not None
+    assert mounted_files(chart, OPENSHIFT_PROMETHEUS) == {
+        openshift.ca_file: ("openshift-service-ca.crt", "service-ca.crt"),
+        openshift.token_file: ("serviceAccountToken", ""),
+    }
 
 
 def test_values_reach_the_settings(chart: Chart) -> None:
@@ -57,9 +109,11 @@ def test_values_reach_the_settings(chart: Chart) -> None:
     assert settings.watch_namespaces == ("team-a", "team-b")
     assert settings.resync_seconds == 5
     assert settings.log_level == "DEBUG"
-    assert settings.prometheus_url == f"http://cascade-prometheus.{NAMESPACE}.svc:9090"
+    assert settings.prometheus is not None
+    assert settings.prometheus.url == f"http://cascade-prometheus.{NAMESPACE}.svc:9090"
     own = read_settings(environment(chart, OWN_PROMETHEUS))
-    assert own.prometheus_url == OWN_PROMETHEUS["prometheus"]["url"]
+    assert own.prometheus is not None
+    assert own.prometheus.url == OWN_PROMETHEUS["prometheus"]["url"]
 
 
 def test_the_operator_elects_its_leader_in_its_own_namespace_with_the_lease_it_may_write(

@@ -4,6 +4,12 @@ import pytest
 
 from tests.charts.chart import Chart, Refused, Values
 
+
+def own(**values: object) -> Values:
+    """The user's own Prometheus, with further values."""
+    return {"prometheus": {"bundled": False, "url": "https://prometheus:9090", **values}}
+
+
 REFUSALS: list[tuple[str, Values, str]] = [
     ("a misspelt value", {"replica": 2}, "'replica' not allowed"),
     ("a misspelt nested value", {"prometheus": {"bundeled": True}}, "'bundeled' not allowed"),
@@ -41,6 +47,54 @@ REFUSALS: list[tuple[str, Values, str]] = [
         {"prometheus": {"bundled": False}},
         "name your own Prometheus in prometheus.url",
     ),
+    (
+        "a user and a password in the address",
+        own(url="https://me:secret@prometheus"),
+        "/prometheus/url",
+    ),
+    (
+        "credentials for the bundled Prometheus",
+        {"prometheus": {"bearerTokenSecret": {"name": "token"}}},
+        "prometheus.bearerTokenSecret is for a Prometheus of your own: set prometheus.bundled=",
+    ),
+    (
+        "a bearer token and a password",
+        own(bearerTokenSecret={"name": "token"}, basicAuthSecret={"name": "login"}),
+        "prometheus.bearerTokenSecret and prometheus.basicAuthSecret exclude each other",
+    ),
+    (
+        "two bearer tokens",
+        own(bearerTokenFile="/token", serviceAccountToken={"enabled": True}),
+        "prometheus.bearerTokenFile and prometheus.serviceAccountToken exclude each other",
+    ),
+    (
+        "a client certificate without its key",
+        own(clientCertificateFile="/tls.crt"),
+        "prometheus.clientCertificateFile and prometheus.clientKeyFile go together: set both",
+    ),
+    (
+        "a client certificate whose key has no name in the Secret",
+        own(clientCertificateSecret={"name": "client", "key": ""}),
+        "/prometheus/clientCertificateSecret/key",
+    ),
+    (
+        "authorities, and no check of certificates",
+        own(caSecret={"name": "ca"}, insecureSkipVerify=True),
+        "prometheus.caSecret and prometheus.insecureSkipVerify exclude each other",
+    ),
+    (
+        "authorities for an address without TLS",
+        own(url="http://prometheus:9090", caSecret={"name": "ca"}),
+        "prometheus.caSecret is about certificates, but prometheus.url begins with http://",
+    ),
+    (
+        "a secret header among the values",
+        own(headers={"authorization": "Bearer secret"}),
+        "put an Authorization header into a Secret and name it in prometheus.headersSecret",
+    ),
+    ("a header that is none", own(headers={"X Scope": "a"}), "/prometheus/headers"),
+    ("a label that is none", own(labels={"my-cluster": "a"}), "/prometheus/labels"),
+    ("a relative path", own(bearerTokenFile="token"), "/prometheus/bearerTokenFile"),
     (
         "an existing service account without its name",
         {"serviceAccount": {"create": False}},

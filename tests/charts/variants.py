@@ -5,6 +5,27 @@ from tests.charts.chart import Values
 OWN_PROMETHEUS: Values = {
     "prometheus": {"bundled": False, "url": "http://prometheus.monitoring.svc:9090"}
 }
+SECURED_PROMETHEUS: Values = {
+    "prometheus": {
+        "bundled": False,
+        "url": "https://mimir.example/prometheus",
+        "caSecret": {"name": "mimir-ca"},
+        "clientCertificateSecret": {"name": "mimir-client"},
+        "basicAuthSecret": {"name": "mimir-login", "username": "user"},
+        "headers": {"X-Scope-OrgID": "team-a|team-b"},
+        "headersSecret": "mimir-headers",
+        "labels": {"cluster": "eu-1"},
+        "timeoutSeconds": 20,
+    }
+}
+OPENSHIFT_PROMETHEUS: Values = {
+    "prometheus": {
+        "bundled": False,
+        "url": "https://thanos-querier.openshift-monitoring.svc:9091",
+        "caConfigMap": {"name": "openshift-service-ca.crt", "key": "service-ca.crt"},
+        "serviceAccountToken": {"enabled": True},
+    }
+}
 EVERYTHING_SET: Values = {
     "watchNamespaces": ["team-a", "team-b"],
     "imagePullSecrets": [{"name": "registry"}],

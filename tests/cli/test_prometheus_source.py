@@ -6,8 +6,7 @@ import shutil
 import socket
 import ssl
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,75 +14,24 @@ from urllib.parse import parse_qs, urlparse
 
 import httpx
 import pytest
-import yaml
 
 from cascade_cli.prometheus import MAX_ANSWER_BYTES, Connection, read_prometheus, shown
-from e2e.cluster.binaries import PROMETHEUS, folder_of
 from e2e.cluster.certificates import Authority
 from e2e.engine_simulator.options import read_options
 from e2e.engine_simulator.server import serving
 from tests.cli.command import Cascade, runner
+from tests.real_prometheus import free_port, prometheus
 
 REQUESTS = 120
 PROMPT_TOKENS = 40
 OUTPUT_TOKENS = 7
+COUNTED = "vllm:request_prompt_tokens_count"
 TOKEN = "do-not-show-this"
 
 
 @pytest.fixture
 def cascade(capsys: pytest.CaptureFixture[str]) -> Cascade:
     return runner(capsys)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@asynccontextmanager
-async def prometheus(folder: Path, target: int) -> AsyncIterator[str]:
-    """A real Prometheus that scrapes the engine at port `target` five times a second."""
-    program = folder_of(PROMETHEUS) / "prometheus"
-    if not program.exists():
-        pytest.skip("no Prometheus is built here: e2e/demo --cluster local builds one")
-    config = folder / "prometheus.yml"
-    scrape = {"job_name": "vllm", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-    config.write_text(
-        yaml.safe_dump({"global": {"scrape_interval": "200ms"}, "scrape_configs": [scrape]})
-    )
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        program,
-        f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
-
-
-async def counted(client: httpx.AsyncClient, url: str) -> float:
-    """Requests that Prometheus has seen end; -1 before the first scrape."""
-    try:
-        answer = await client.get(
-            f"{url}/api/v1/query", params={"query": "vllm:request_prompt_tokens_count"}
-        )
-    except httpx.TransportError:
-        return -1.0
-    rows = answer.json().get("data", {}).get("result", []) if answer.status_code == 200 else []
-    return float(rows[0]["value"][1]) if rows else -1.0
-
-
-async def until_counted(client: httpx.AsyncClient, url: str, wanted: float) -> None:
-    async with asyncio.timeout(30):
-        while await counted(client, url) < wanted:  # noqa: ASYNC110 - a scrape rings no bell
-            await asyncio.sleep(0.05)
 
 
 async def ask(client: httpx.AsyncClient, port: int) -> None:
@@ -108,15 +56,15 @@ async def test_a_plain_pool_that_a_real_prometheus_scrapes_can_be_planned_for(
     )
     async with (
         serving(options) as (_, port),
-        prometheus(tmp_path, port) as url,
+        prometheus(tmp_path, [{"targets": [f"127.0.0.1:{port}"]}]) as server,
         httpx.AsyncClient(timeout=30) as client,
     ):
-        await until_counted(client, url, 0)
+        await server.until(COUNTED, 0, client)
         await asyncio.gather(*(ask(client, port) for _ in range(REQUESTS)))
-        await until_counted(client, url, REQUESTS)
+        await server.until(COUNTED, REQUESTS, client)
         said = await asyncio.to_thread(
-            cascade, "plan", "--prometheus", url, "--window", "10m", "--gpus", 2, "--json",
-            "--selector", 'job="vllm"',
+            cascade, "plan", "--prometheus", server.url, "--window", "10m", "--gpus", 2, "--json",
+            "--selector", 'job="engines"',
         )  # fmt: skip
     assert said.status == 0, said.err
     found = json.loads(said.out)
@@ -150,6 +98,8 @@ class Handler(BaseHTTPRequestHandler):
         body = json.dumps(result).encode() if self.body is None else self.body
         self.send_response(self.status, "the-servers-own-words")
         self.send_header("Content-Length", str(len(body)))
+        if 300 <= self.status < 400:
+            self.send_header("Location", "/elsewhere")
         self.end_headers()
         self.wfile.write(body)
 
@@ -269,6 +219,7 @@ def test_no_traffic_is_status_3(plan: Plan, owners: Any, age: str | None, words:
         pytest.param(404, b"", "HTTP 404 Not Found: check that the address", id="another server"),
         pytest.param(400, b"", "HTTP 400 Bad Request: check --selector", id="a wrong selector"),
         pytest.param(503, b"", "HTTP 503 Service Unavailable: check", id="a sick server"),
+        pytest.param(302, b"", "HTTP 302 Found: redirects are not followed", id="a redirect"),
         pytest.param(299, b"", "HTTP 299", id="an odd status"),
         pytest.param(200, b"<html>", "not that of a Prometheus", id="a web page"),
         pytest.param(200, b"{}", "not that of a Prometheus", id="another API"),

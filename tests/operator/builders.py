@@ -35,6 +35,13 @@ def service(**spec: Any) -> ServiceSpec:
     return parse_spec(resource(**spec))
 
 
+def approving(plan: str, **spec: Any) -> ServiceSpec:
+    """The same, with the annotation that approves a plan."""
+    annotated = resource(**spec)
+    annotated["metadata"]["annotations"] = {"cascadeservice.dev/approve": plan}
+    return parse_spec(annotated)
+
+
 def stage(index: int, replicas: int, **over: Any) -> Stage:
     """A stage Deployment that its controllers have caught up with."""
     template = over.pop("template_hash", "t")

@@ -1,7 +1,8 @@
 """Requests to an API server: who may write, and for how long."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -31,16 +32,25 @@ class ApiServer:
         return web.json_response({"items": [], "metadata": {}})
 
 
+@asynccontextmanager
+async def server_of(
+    answer: Callable[[web.Request], Awaitable[web.Response]],
+) -> AsyncIterator[ApiClient]:
+    """A client of a server that answers everything in this way."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    async with TestServer(app) as server:
+        client = ApiClient(Configuration(host=str(server.make_url("")).rstrip("/")))
+        yield client
+        await client.close()  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture
 async def served() -> AsyncIterator[tuple[ApiServer, ApiClient]]:
     api = ApiServer()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", api.answer)
-    async with TestServer(app) as server:
-        client = ApiClient(Configuration(host=str(server.make_url("")).rstrip("/")))
+    async with server_of(api.answer) as client:
         yield api, client
         api.open.set()
-        await client.close()  # type: ignore[no-untyped-call]
 
 
 async def test_a_leadership_that_ends_in_the_queue_ends_the_write(
@@ -74,3 +84,40 @@ async def test_a_write_that_gets_no_answer_is_given_up(
     with pytest.raises(ClusterError, match="does not answer"):
         await cluster.create(kinds.POD, "team", POD)
     assert cluster.writes == 1
+
+
+async def test_pods_are_read_page_by_page() -> None:
+    asked: list[dict[str, str]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        token = request.query.get("continue", "")
+        item = {"metadata": {"name": f"p{token}", "uid": "u", "resourceVersion": "1"}}
+        metadata = {} if token else {"continue": "2"}
+        return web.json_response({"metadata": metadata, "items": [item]})
+
+    async with server_of(answer) as client:
+        cluster = Cluster(client)
+        pods = await cluster.pods("team", {"a": "b", "c": "d"})
+        assert [pod.metadata.name for pod in pods] == ["p", "p2"]
+        assert [query.get("continue") for query in asked] == [None, "2"]
+        assert {query["labelSelector"] for query in asked} == {"a=b,c=d"}
+        assert cluster.requests == {"list": 2}
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "words"),
+    [
+        (403, '{"kind": "Status", "reason": "Forbidden", "message": "no"}', "403 Forbidden: no"),
+        (200, "{}", "list of pods"),
+        (200, '{"items": [{"metadata": {}}]}', "list of pods"),
+        (200, "Bad gateway", "list of pods"),
+    ],
+)
+async def test_what_is_no_list_of_pods_is_an_error(status: int, text: str, words: str) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    async with server_of(answer) as client:
+        with pytest.raises(ClusterError, match=words):
+            await Cluster(client).pods("team", {})

@@ -16,14 +16,15 @@ from cascade_operator.conditions import (
 )
 from cascade_operator.decide import in_force
 from cascade_operator.errors import Waiting
+from cascade_operator.finding import Finding
 from cascade_operator.moves import ReleasePod, Step
-from cascade_operator.observation import Finding, Observation
+from cascade_operator.observation import Observation
 from cascade_operator.plans import first_plan
 from cascade_operator.reasons import HELP, Reason, troubleshooting_table
 from cascade_operator.resources import stage_map_of
 from cascade_operator.rollout import Rollout, Verdict
 from cascade_operator.snapshot import Pod, Stage, Trouble
-from cascade_operator.traffic import METRICS_READ
+from cascade_operator.traffic import METRICS_READ, NOT_ASKED_YET
 from tests.operator.builders import NOW, instances, pod, replica_set, service, snapshot, stage
 
 SPEC = replace(service(), instances=2)
@@ -157,6 +158,17 @@ CASES: dict[str, tuple[Observation, dict[str, Any], str, bool, Reason]] = {
         seen(decision=Finding(False, Reason.ADVISORY, "would change")), {}, PLAN_APPLIED, False,
         Reason.ADVISORY,
     ),
+    "planning is paused": (
+        seen(decision=Finding(False, Reason.PAUSED, "Paused")), {}, PLAN_APPLIED, False,
+        Reason.PAUSED,
+    ),
+    "a pause keeps instances where they are": (
+        seen(step=Step(held_back=2)), {}, PROGRESSING, False, Reason.PAUSED,
+    ),
+    "what is between stages arrives in a pause": (
+        seen(step=Step(waiting="proof", to_move=1, held_back=2)), {}, PROGRESSING, True,
+        Reason.MOVING_INSTANCES,
+    ),
     "the plan waits for moves": (
         seen(step=Step(waiting="proof", to_move=1)), {}, PLAN_APPLIED, False,
         Reason.MOVING_INSTANCES,
@@ -183,6 +195,52 @@ def test_condition(case: str) -> None:
     found = {one.type: one for one in conditions(observation, previous, 0, NOW)}
     assert (found[type_].holds, found[type_].reason) == (holds, reason)
     assert found[type_].message
+
+
+def told(reason: Reason, message: str, *, holds: bool = True) -> dict[str, Any]:
+    return {
+        "status": "True" if holds else "False",
+        "reason": str(reason),
+        "message": message,
+        "observedGeneration": SPEC.generation,
+    }
+
+
+def test_an_operator_that_has_yet_to_ask_contradicts_nothing() -> None:
+    before = {
+        METRICS_AVAILABLE: told(Reason.METRICS_READ, "traffic was read"),
+        PLAN_APPLIED: told(Reason.NO_TRAFFIC, "no request"),
+    }
+    new = seen(metrics=NOT_ASKED_YET)
+    found = {one.type: one for one in conditions(new, before, 2, NOW)}
+    assert (found[METRICS_AVAILABLE].holds, found[METRICS_AVAILABLE].reason) == (
+        True, Reason.METRICS_READ,
+    )  # fmt: skip
+    assert (found[PLAN_APPLIED].reason, found[PLAN_APPLIED].message) == (
+        Reason.NO_TRAFFIC, "no request",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {**told(Reason.METRICS_READ, "x"), "observedGeneration": 1},
+        {**told(Reason.METRICS_READ, "x"), "reason": "OfANewerOperator"},
+    ],
+)
+def test_what_it_cannot_stand_by_it_does_not_repeat(entry: dict[str, Any]) -> None:
+    new = seen(metrics=NOT_ASKED_YET)
+    before = {METRICS_AVAILABLE: entry, PLAN_APPLIED: entry}
+    found = {one.type: one for one in conditions(new, before, 2, NOW)}
+    assert found[METRICS_AVAILABLE].reason is Reason.NOT_ASKED_YET
+    assert found[PLAN_APPLIED].reason is Reason.PLAN_IN_FORCE
+
+
+def test_a_plan_that_has_come_into_force_is_said_to_be_so_before_anything_is_asked() -> None:
+    before = {PLAN_APPLIED: told(Reason.WAITING_FOR_STAGES, "wait", holds=False)}
+    found = {one.type: one for one in conditions(seen(metrics=NOT_ASKED_YET), before, 2, NOW)}
+    assert found[PLAN_APPLIED].holds
 
 
 TWO_OF_FOUR = seen(stage(0, 4), *instances(2), *starting(2), spec=replace(SPEC, instances=4))

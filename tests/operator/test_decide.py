@@ -1,4 +1,4 @@
-"""From a reading of Prometheus to the plan in force, and the rhythm of planning."""
+"""From a reading of Prometheus to the plan in force."""
 
 import math
 from dataclasses import replace
@@ -7,9 +7,7 @@ from random import Random
 import pytest
 
 from cascade_operator.decide import decide
-from cascade_operator.planning import Planning
-from cascade_operator.plans import PlanRecord, first_plan
-from cascade_operator.prometheus import PrometheusError
+from cascade_operator.plans import first_plan
 from cascade_operator.reasons import Reason
 from cascade_operator.spec import ServiceSpec
 from cascade_operator.traffic import Reading, metrics_finding, traffic_of
@@ -92,7 +90,7 @@ def test_a_gain_below_what_is_asked_for_moves_nothing() -> None:
 def test_advice_is_shown_and_not_applied() -> None:
     advisory = service(planning={"mode": "Advisory"})
     decision = decide(ONE_STAGE, traffic(advisory), advisory, NOW)
-    assert decision.plan == ONE_STAGE
+    assert decision.plan == replace(ONE_STAGE, proposal=decision.shown)
     assert len(decision.shown.stages) >= 2
     assert (decision.finding.holds, decision.finding.reason) == (False, Reason.ADVISORY)
     assert decision.finding.message.startswith("would change to 2 stages")
@@ -129,73 +127,3 @@ def test_without_usable_traffic_the_plan_stays(
     assert decision.plan == ONE_STAGE
     assert decision.finding.reason is applied
     assert decision.finding.holds
-
-
-class Reader:
-    """Prometheus, as a list of answers."""
-
-    def __init__(self, *answers: Reading | Exception) -> None:
-        self.answers = list(answers)
-        self.asked: list[tuple[str, str, str, int]] = []
-
-    async def read(self, url: str, namespace: str, service: str, window_seconds: int) -> Reading:
-        self.asked.append((url, namespace, service, window_seconds))
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-async def planned(planning: Planning, plan: PlanRecord, now: float) -> PlanRecord:
-    return (await planning.plan(SPEC, plan, now)).plan
-
-
-async def test_prometheus_is_asked_once_per_interval() -> None:
-    reader = Reader(reading(), reading())
-    planning = Planning(reader, "http://prometheus")
-    plan = await planned(planning, ONE_STAGE, NOW)
-    assert await planned(planning, plan, NOW + 30) == plan
-    assert len(reader.asked) == 1
-    assert planning.due_in(NOW + 30) == 30
-    await planned(planning, plan, NOW + 60)
-    assert reader.asked == [("http://prometheus", "team", "demo", 600)] * 2
-
-
-async def test_an_event_is_told_once() -> None:
-    planning = Planning(Reader(reading()), "http://prometheus")
-    first = await planning.plan(SPEC, ONE_STAGE, NOW)
-    second = await planning.plan(SPEC, first.plan, NOW + 1)
-    assert first.event is not None
-    assert second == replace(first, event=None)
-
-
-async def test_while_prometheus_is_away_the_last_plan_stays_and_its_time_is_said() -> None:
-    planning = Planning(Reader(reading(), PrometheusError("refused")), "http://prometheus")
-    plan = await planned(planning, ONE_STAGE, NOW)
-    decision = await planning.plan(SPEC, plan, NOW + 60)
-    assert decision.plan == plan
-    assert decision.finding.reason is Reason.PLAN_KEPT
-    assert (planning.metrics.holds, planning.metrics.reason) == (
-        False,
-        Reason.PROMETHEUS_UNREACHABLE,
-    )
-    assert planning.metrics.message == (
-        "refused; the plan in force was made at 2026-02-02T02:40:00Z"
-    )
-
-
-async def test_without_a_prometheus_nothing_is_asked() -> None:
-    planning = Planning(Reader(), None)
-    decision = await planning.plan(SPEC, ONE_STAGE, NOW)
-    assert decision.plan == ONE_STAGE
-    assert planning.metrics.reason is Reason.PROMETHEUS_NOT_CONFIGURED
-
-
-async def test_a_changed_spec_is_planned_at_once() -> None:
-    reader = Reader(reading(), reading())
-    planning = Planning(reader, None)
-    url = "http://other:9090"
-    await planning.plan(replace(SPEC, prometheus_url=url), ONE_STAGE, NOW)
-    changed = replace(SPEC, prometheus_url=url, generation=4)
-    await planning.plan(changed, ONE_STAGE, NOW + 1)
-    assert [asked[0] for asked in reader.asked] == [url, url]

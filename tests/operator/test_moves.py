@@ -1,6 +1,8 @@
 """The move protocol and the lifting of gates, step by step."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cascade_operator.lift import choose_lifts
 from cascade_operator.marks import lift_patch, mark_patch
@@ -12,6 +14,7 @@ from cascade_operator.moves import (
     ReleasePod,
     SetReplicas,
     Step,
+    most_moving,
     next_step,
 )
 from cascade_operator.plans import first_plan
@@ -292,3 +295,54 @@ def test_only_our_gate_is_removed() -> None:
     assert patch["spec"]["schedulingGates"] == [
         {"$patch": "delete", "name": "cascadeservice.dev/placement"}
     ]
+
+
+PAUSED: dict[str, tuple[tuple[int, ...], list[Stage | Pod], list[str]]] = {
+    "nobody leaves a stage for another one": (
+        ONE_MOVE, [stage(0, 4), *instances(4), stage(1, 1)], [],
+    ),
+    "who belongs to nobody is taken in": (
+        ONE_MOVE, [stage(0, 3), *instances(3), stage(1, 1), pod("lost", None)], ["lost into 1"],
+    ),
+    "a moved pod arrives, and its old stage is lowered": (
+        ONE_MOVE,
+        [
+            stage(0, 4, replica_sets=(replica_set(0, 4, observed_replicas=3),)), *instances(3),
+            stage(1, 1), pod("moved", 1),
+        ],
+        ["demo-stage-0 to 3"],
+    ),
+    "what is no longer declared is removed": (
+        (2, 1), [stage(0, 3), *instances(3), stage(1, 1), *instances(1, 1)], ["release p02"],
+    ),
+    "a stage that the plan has no place for keeps what it has": (
+        (4,), [stage(0, 4), *instances(3), stage(1, 1), *instances(1, 1)], [],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PAUSED)
+def test_in_a_pause(case: str) -> None:
+    counts, parts, expected = PAUSED[case]
+    found = next_step(
+        snapshot(*parts), counts, mapped_stages=len(counts), max_moving=3, paused=True
+    )
+    assert words(found) == expected
+
+
+def test_what_a_pause_holds_back_is_counted_and_blocks_no_rollout() -> None:
+    parts: list[Stage | Pod] = [stage(0, 4), *instances(3), stage(1, 1), *instances(1, 1)]
+    found = next_step(snapshot(*parts), (4,), mapped_stages=1, max_moving=3, paused=True)
+    assert (found.held_back, found.to_move, found.done) == (1, 0, True)
+
+
+@given(st.integers(1, 5000))
+def test_a_tenth_of_a_service_moves_at_once_and_never_more_than_half(number: int) -> None:
+    most = most_moving(number)
+    assert 1 <= most <= max(1, number // 2)
+    assert most <= max(8, number // 10)
+    assert most_moving(number + 1) >= most
+
+
+def test_how_many_move_at_once() -> None:
+    assert [most_moving(number) for number in (1, 3, 16, 80, 200, 1000)] == [1, 1, 8, 8, 20, 100]

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from cascade_operator import moves
 from cascade_operator.lift import choose_lifts
-from cascade_operator.moves import Write, next_step
+from cascade_operator.moves import MovePod, Write, next_step
 from cascade_operator.snapshot import ReplicaSet, Snapshot, Stage
 from tests.operator.controllers import Conflict, World
 
@@ -64,6 +64,25 @@ def test_no_warm_pod_dies_and_every_day_ends_at_the_plan(first_seed: int) -> Non
         assert machine.world.most_bound <= 8
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_in_a_pause_in_mid_move_the_lost_are_replaced_and_the_day_ends_all_the_same(
+    seed: int,
+) -> None:
+    chance, machine = Random(seed), Moves()
+    machine.start()
+    machine.counts = chance.choice([(2, 4), (1, 2, 3), (3, 1, 1, 1), (5, 1)])
+    machine.time_passes(seed, chance.randint(1, 120))
+    machine.pause(True)
+    machine.settle()
+    stages = {pod.name: pod.stage for pod in machine.world.pods.objects.values() if pod.bound}
+    machine.world.delete_pod(machine.world.pods.objects[chance.choice(sorted(stages))])
+    machine.settle()
+    after = {pod.name: pod.stage for pod in machine.world.pods.objects.values() if pod.bound}
+    assert len(after) == INSTANCES
+    assert sum(after.get(name) == stage for name, stage in stages.items()) == INSTANCES - 1
+    machine.teardown()
+
+
 def _seen_at_once(*_: object) -> bool:
     return True
 
@@ -101,6 +120,7 @@ class Moves(RuleBasedStateMachine):
         self.world = World(INSTANCES, lambda _: 0)
         self.counts: tuple[int, ...] = (INSTANCES,)
         self.disturbed = False
+        self.paused = False
 
     @initialize()
     def start(self) -> None:
@@ -114,6 +134,10 @@ class Moves(RuleBasedStateMachine):
     def scale(self, instances: int) -> None:
         spare = instances - len(self.counts)
         self.counts = (*(1,) * (len(self.counts) - 1), spare + 1)
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.paused = paused
 
     @rule(data=st.data())
     def some_view_advances(self, data: st.DataObject) -> None:
@@ -241,6 +265,7 @@ class Moves(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.world.pick = lambda _: 0
         self.world.quota = None
+        self.paused = False
         self.settle()
         assert self.world.warm_pods_killed == []
         by_stage = [
@@ -271,8 +296,17 @@ class Moves(RuleBasedStateMachine):
     ) -> bool:
         """What the service task does with a snapshot; True when there was nothing to do."""
         lifts = choose_lifts(snapshot, self.counts, sum(self.counts))
-        step = next_step(snapshot, self.counts, mapped_stages=len(self.counts), max_moving=3)
+        step = next_step(
+            snapshot,
+            self.counts,
+            mapped_stages=len(self.counts),
+            max_moving=3,
+            paused=self.paused,
+        )
         writes = list(step.writes)
+        if self.paused:
+            moved = [write.pod for write in writes if isinstance(write, MovePod)]
+            assert [pod for pod in moved if pod.controller_uid is not None] == []
         if lifts:
             writes = []
         shuffle(writes)

@@ -4,6 +4,7 @@ import json
 import math
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlparse
@@ -11,8 +12,13 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 
 from cascade_operator import queries
-from cascade_operator.prometheus import PrometheusError, PrometheusReader
+from cascade_operator.connection import Connection
+from cascade_operator.faults import PrometheusError
+from cascade_operator.prometheus import PrometheusReader
+from cascade_operator.queries import Scope
+from cascade_operator.traffic import Latency
 
+SCOPE = Scope("team", "demo")
 BUCKETS = [{"metric": {"le": "16"}, "value": [1.0, "0.5"]},
            {"metric": {"le": "+Inf"}, "value": [1.0, "2"]}]  # fmt: skip
 
@@ -36,7 +42,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(self.status, "the-servers-own-words")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        with suppress(OSError):  # the reader may have hung up
+            self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
@@ -62,18 +69,37 @@ async def test_histograms_and_age_are_read(prometheus: str) -> None:
         "final_tokens_bucket": BUCKETS[1:],
         "decode_tokens": [{"metric": {"le_length": "16"}, "value": [1.0, "7"]}],
         "timestamp": [{"metric": {}, "value": [1.0, "3.25"]}],
+        "count by": [{"metric": {"instance": "a:8000"}, "value": [1.0, "1"]}],
+        "request_seconds_sum": [{"metric": {}, "value": [1.0, "7.5"]}],
+        "request_seconds_count": [{"metric": {}, "value": [1.0, "1.5"]}],
     }
     found = await PrometheusReader().read(prometheus, "team", "demo", 600)
     assert found.prompts.buckets == ((16.0, 0.5), (math.inf, 2.0))
     assert found.finals.buckets == ((math.inf, 2.0),)
     assert found.decoded.buckets == ((16.0, 7.0),)
     assert found.age_seconds == 3.25
+    assert found.series_of_targets == (1,)
+    assert found.latency == Latency(mean_ms=5000.0, requests=900.0)
     assert Handler.asked == [
-        queries.prompt_lengths("team", "demo", 600),
-        queries.final_lengths("team", "demo", 600),
-        queries.decoded_lengths("team", "demo", 600),
-        queries.sample_age("team", "demo"),
+        queries.prompt_lengths(SCOPE, 600),
+        queries.final_lengths(SCOPE, 600),
+        queries.decoded_lengths(SCOPE, 600),
+        queries.sample_age(SCOPE),
+        queries.series_of_targets(SCOPE),
+        queries.completed_seconds(SCOPE, 600),
+        queries.completed_requests(SCOPE, 600),
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "requests"), [("0", "0"), ("NaN", "NaN"), ("1", "0"), ("-1", "1")]
+)
+async def test_what_is_no_mean_time_is_none(seconds: str, requests: str, prometheus: str) -> None:
+    Handler.answers = {
+        "request_seconds_sum": [{"metric": {}, "value": [1.0, seconds]}],
+        "request_seconds_count": [{"metric": {}, "value": [1.0, requests]}],
+    }
+    assert (await PrometheusReader().read(prometheus, "team", "demo", 600)).latency is None
 
 
 async def test_no_series_is_an_answer(prometheus: str) -> None:
@@ -107,10 +133,14 @@ async def test_a_failure_says_the_status_and_nothing_of_the_answer(
         b"[]",
         b"null",
         b'{"data": null}',
-        b'{"data": {"result": 3}}',
-        b'{"data": {"result": [{"value": [1, "2"]}]}}',
-        b'{"data": {"result": [{"metric": {}, "value": []}]}}',
-        b'{"data": {"result": [{"metric": [], "value": [1, "2"]}]}}',
+        b'{"status": "success"}',
+        b'{"status": "success", "data": {"result": 3}}',
+        b'{"status": "success", "data": {"result": [{"value": [1, "2"]}]}}',
+        b'{"status": "success", "data": {"result": [{"metric": {}, "value": []}]}}',
+        b'{"status": "success", "data": {"result": [{"metric": [], "value": [1, "2"]}]}}',
+        b'{"status": "success", "data": {"result": [{"metric": {}, "value": [1, "NaN"]}]}}',
+        b'{"status": "success", "data": {"result": [{"metric": {}, "value": [1, "1e999"]}]}}',
+        b"9" * 5000,
         b"[" * 100_000,
     ],
 )
@@ -123,8 +153,9 @@ async def test_another_servers_answer_is_a_clear_failure(body: bytes, prometheus
 
 async def test_an_answer_that_does_not_come_is_given_up(prometheus: str) -> None:
     Handler.hold.clear()
+    hasty = Connection(prometheus, timeout_seconds=0.05, operator_wide=True)
     with pytest.raises(PrometheusError, match=r"no full answer within 0\.05 s"):
-        await PrometheusReader(0.05).read(prometheus, "team", "demo", 600)
+        await PrometheusReader(hasty).read(prometheus, "team", "demo", 600)
 
 
 @pytest.mark.parametrize(
@@ -152,14 +183,14 @@ async def test_a_closed_port_is_said_in_one_line() -> None:
 
 
 def test_the_decode_counter_is_asked_for_by_length() -> None:
-    assert queries.decoded_lengths("team", "demo", 600) == (
+    assert queries.decoded_lengths(SCOPE, 600) == (
         "sum by (le_length) (rate(cascade_decode_tokens_total"
         '{namespace="team",service="demo"}[600s]))'
     )
 
 
 def test_questions_are_about_one_service_only() -> None:
-    question = queries.prompt_lengths("team", 'a"b', 600)
+    question = queries.prompt_lengths(Scope("team", 'a"b'), 600)
     assert question == (
         "sum by (le) (rate(cascade_request_prompt_tokens_bucket"
         '{namespace="team",service="a\\"b"}[600s]))'

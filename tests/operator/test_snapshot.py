@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cascade_operator.pod_object import pod_object
 from cascade_operator.snapshot import take_snapshot
 
 EARLY, LATE = "2026-02-02T02:40:00Z", "2026-02-02T05:40:00Z"
@@ -30,7 +31,7 @@ def test_since_when_a_pod_starts(
         status, time = scheduled
         condition = {"type": "PodScheduled", "status": status, "lastTransitionTime": time}
         pod["status"] = {"conditions": [condition]}
-    assert take_snapshot([], [], [pod]).pods[0].since == want, case
+    assert take_snapshot([], [], [pod_object(pod)]).pods[0].since == want, case
 
 
 @pytest.mark.parametrize(
@@ -49,4 +50,4 @@ def test_whether_the_containers_of_a_pod_can_start(
         "spec": {},
         "status": {"conditions": [{"type": name, "status": value} for name, value in conditions]},
     }
-    assert take_snapshot([], [], [pod]).pods[0].sandboxed is want, case
+    assert take_snapshot([], [], [pod_object(pod)]).pods[0].sandboxed is want, case

@@ -1,5 +1,6 @@
 """The status, the events, the stage map and the plan as it is kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade_operator.decide import in_force
+from cascade_operator.decisions import DecisionRecord, Verdict
 from cascade_operator.errors import Stalled
 from cascade_operator.events import changes
 from cascade_operator.mapping import choose_map
 from cascade_operator.observation import Observation
-from cascade_operator.plans import PlanRecord, TrafficSummary, first_plan, fit, share
+from cascade_operator.plans import PlanRecord, TrafficSummary, first_plan, fit, resize, share
 from cascade_operator.reasons import Reason
 from cascade_operator.resources import stage_map_of
 from cascade_operator.snapshot import Pod, Stage
@@ -30,6 +32,16 @@ TWO = replace(
     traffic=TrafficSummary(3.2, 800.5, 200.25, 600),
     expected_remaining=((16, 200.0), (32, 190.5)),
 )
+RECORD = DecisionRecord(
+    time=NOW,
+    verdict=Verdict.ADOPTED,
+    reason=Reason.GAIN_ENOUGH,
+    message="8.1 % net gain for 4 moves, the wanted 5 % or more.",
+    plan=TWO.id,
+    predicted_gain_percent=8.12,
+    measured_e2e_ms=5230.04,
+    predicted_e2e_ms=4700.0,
+)
 MAP = stage_map_of(SPEC, TWO, "2026-02-02T02:40:00Z")
 
 
@@ -42,6 +54,7 @@ def observation() -> Observation:
         stage_map=MAP,
         decision=in_force(TWO),
         metrics=METRICS_READ,
+        record=RECORD,
     )
 
 
@@ -51,7 +64,16 @@ def test_status(golden: Golden) -> None:
 
 def test_a_status_that_did_not_change_is_the_same_later() -> None:
     first = render_status(observation(), {}, NOW)
-    assert render_status(observation(), first, NOW + 100) == first
+    again = replace(observation(), record=replace(RECORD, time=NOW + 60, message="8.2 %"))
+    assert render_status(again, first, NOW + 100) == first
+
+
+def test_decisions_outlive_the_operator_that_made_them() -> None:
+    first = render_status(observation(), {}, NOW)
+    unasked = render_status(replace(observation(), record=None), first, NOW + 100)
+    assert unasked["decisions"] == first["decisions"]
+    failed = error_status(first, Stalled(Reason.INVALID_SPEC, "change it"), 4, NOW)
+    assert failed["decisions"] == first["decisions"]
 
 
 def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
@@ -112,6 +134,25 @@ def test_a_plan_survives_its_annotation() -> None:
     assert PlanRecord.loads(TWO.dumps().replace('"instances":4', '"instances":0')) is None
 
 
+def test_what_is_proposed_and_approved_survives_with_the_plan() -> None:
+    proposal = replace(TWO, id="proposed", gain_percent=20.0)
+    both = replace(TWO, proposal=proposal, approved="x")
+    assert PlanRecord.loads(both.dumps()) == both
+
+
+def test_a_plan_of_an_older_operator_is_read() -> None:
+    data = json.loads(TWO.dumps())
+    for younger in ("proposal", "approved"):
+        del data[younger]
+    assert PlanRecord.loads(json.dumps(data)) == TWO
+
+
+def test_a_plan_that_is_fitted_has_nothing_proposed_in_its_place() -> None:
+    proposed = replace(TWO, proposal=TWO)
+    assert fit(proposed, SPEC).proposal == TWO
+    assert fit(proposed, service(instances=12)).proposal is None
+
+
 def test_a_plan_is_fitted_to_what_the_user_changed() -> None:
     def fitted(**spec: object) -> tuple[tuple[int, ...], tuple[int, ...]]:
         result = fit(TWO, service(**spec)).partition
@@ -136,6 +177,25 @@ def test_shares_add_up_and_follow_their_weights(weights: list[int], spare: int) 
     assert min(counts) >= 1
     for count, weight in zip(counts, weights, strict=True):
         assert abs(count - 1 - spare * weight / sum(weights)) < 1
+
+
+@given(
+    counts=st.lists(st.integers(1, 50), min_size=1, max_size=9),
+    total=st.integers(9, 400),
+)
+def test_declared_counts_change_without_a_move(counts: list[int], total: int) -> None:
+    after = resize(total, counts)
+    assert sum(after) == total
+    assert min(after) >= 1
+    changes = [new - old for new, old in zip(after, counts, strict=True)]
+    assert min(changes) >= 0 or max(changes) <= 0
+
+
+def test_declared_counts_are_shared_out_in_the_old_proportions_where_nobody_moves_for_it() -> None:
+    assert resize(4, (2, 4)) == share(4, (2, 4)) == (2, 2)
+    assert resize(12, (4, 4)) == share(12, (4, 4)) == (6, 6)
+    assert share(13, (10, 1, 1)) == (9, 2, 2)
+    assert resize(13, (10, 1, 1)) == (10, 2, 1)
 
 
 def test_the_instances_ready_before_come_from_the_status() -> None:

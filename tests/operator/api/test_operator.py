@@ -1,5 +1,6 @@
 """The operator's process against a real API server and real controllers."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +171,35 @@ async def test_the_plan_goes_on_where_a_killed_operator_left_it(
             await until("two stages", lambda: settled(kubectl, 3, 3))
         assert node.killed == set()
         assert node.most_bound == 6
+
+
+async def test_in_a_pause_nothing_moves_and_what_is_lost_or_declared_is_followed(
+    kubectl: Kubectl, server: ApiServer, tmp_path: Path
+) -> None:
+    def plan(**planning: object) -> None:
+        patch = json.dumps({"spec": {"planning": planning}})
+        kubectl("patch", "csvc", "demo", "--type=merge", "-p", patch)
+
+    async with (
+        kubelet(server, kubectl.namespace) as node,
+        operator(server, kubectl.namespace, tmp_path),
+    ):
+        assert kubectl.apply(manifest(kubectl, gpuCount=4)).returncode == 0
+        await until("one stage of four", lambda: settled(kubectl, 4))
+        plan(mode="Paused", boundaries=[512])
+        await until("paused", lambda: (
+            condition(kubectl, "PlanApplied").get("reason") == "Paused" and settled(kubectl, 4)
+        ))  # fmt: skip
+        lost = kubectl.items("pods")[0]["metadata"]
+        kubectl("delete", "pod", lost["name"], "--wait=false")
+        await until("a replacement", lambda: (
+            lost["uid"] not in pods(kubectl) and settled(kubectl, 4)
+        ))  # fmt: skip
+        kubectl("scale", "csvc", "demo", "--replicas=6")
+        await until("six instances", lambda: settled(kubectl, 6))
+        warm = pods(kubectl)
+        assert set(warm.values()) == {"0"}
+        assert node.killed == {lost["uid"]}
+        plan(mode="Active")
+        await until("two stages", lambda: settled(kubectl, 3, 3))
+        assert set(pods(kubectl)) == set(warm)

@@ -1,0 +1,99 @@
+"""What was decided about the plan, and why. The last few decisions stand in the status."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from cascade_operator.finding import Finding
+from cascade_operator.plans import PlanRecord
+from cascade_operator.reasons import Reason
+from cascade_operator.times import timestamp
+
+Json = Mapping[str, Any]
+
+KEPT_DECISIONS: Final = 5
+"""Enough to see a plan adopted, judged and returned; few enough to be read as they stand."""
+_MESSAGE_LIMIT: Final = 1024
+
+
+class Verdict(StrEnum):
+    """What became of the plan in force."""
+
+    ADOPTED = "Adopted"
+    """Another one took its place, and instances move."""
+    BOUNDARIES_CHANGED = "BoundariesChanged"
+    """Another one took its place that differs in its ranges alone."""
+    KEPT = "Kept"
+    """It stays."""
+    ADVISED = "Advised"
+    """It stays, and another one is proposed."""
+    RETURNED = "Returned"
+    """The one before took its place again, because requests were worse off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The plan in force, the one to show, and what to say about it."""
+
+    plan: PlanRecord
+    shown: PlanRecord
+    finding: Finding
+    event: Finding | None = None
+    record: "DecisionRecord | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionRecord:
+    """A decision as the status keeps it, made at `time` (unix seconds).
+
+    `plan` is the id of the plan that it led to, or that it proposes.
+    """
+
+    time: float
+    verdict: Verdict
+    reason: Reason
+    message: str
+    plan: str
+    predicted_gain_percent: float | None = None
+    """What the plan was predicted to save against the one in force, None where nothing was."""
+    measured_e2e_ms: float | None = None
+    """Mean end-to-end time of the requests in the window before the decision."""
+    predicted_e2e_ms: float | None = None
+    """The same under `plan`, as the cost model has it for the traffic of that window; in a review
+    that keeps `plan`, under the plan before it."""
+    worth_before: float | None = None
+    """Of a review: measured over predicted time with the plan before, before the change."""
+    worth_after: float | None = None
+    """The same after it."""
+
+    def repeats(self, entry: Json) -> bool:
+        """Whether `entry` of a status says the same: numbers and words may differ."""
+        same = (str(self.verdict), str(self.reason), self.plan)
+        return same == tuple(entry.get(key) for key in ("verdict", "reason", "plan"))
+
+    def render(self) -> dict[str, Any]:
+        """The entry of the status."""
+        numbers = {
+            "predictedGainPercent": self.predicted_gain_percent,
+            "measuredEndToEndMs": self.measured_e2e_ms,
+            "predictedEndToEndMs": self.predicted_e2e_ms,
+        }
+        ratios = {"worthBefore": self.worth_before, "worthAfter": self.worth_after}
+        return {
+            "time": timestamp(self.time),
+            "verdict": str(self.verdict),
+            "reason": str(self.reason),
+            "message": self.message[:_MESSAGE_LIMIT],
+            "plan": self.plan,
+            **{key: round(value, 1) for key, value in numbers.items() if value is not None},
+            **{key: round(value, 3) for key, value in ratios.items() if value is not None},
+        }
+
+
+def remember(before: Sequence[Json], decision: DecisionRecord | None) -> list[dict[str, Any]]:
+    """The decisions of a status, newest first, with `decision` unless it repeats the newest."""
+    entries = [dict(entry) for entry in before]
+    if decision is not None and not (entries and decision.repeats(entries[0])):
+        entries.insert(0, decision.render())
+    return entries[:KEPT_DECISIONS]

@@ -1,0 +1,184 @@
+"""What can be wrong with a Prometheus, as reasons and words that say what to do about it.
+
+Its answers are never shown: the address may be one that a user chose, of anything that the
+operator can reach and the user cannot.
+"""
+
+import re
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import requests
+from prometheus_api_client.exceptions import PrometheusApiClientException
+
+from cascade_operator.connection import Connection
+from cascade_operator.credentials import InvalidCredentials
+from cascade_operator.line import (
+    MAX_ANSWER_BYTES,
+    Incomplete,
+    NotPrometheus,
+    QueryFailed,
+    StatusError,
+    TooLarge,
+)
+from cascade_operator.reasons import Reason
+
+_NOT_PROMETHEUS: Final = (
+    "the answer is not that of a Prometheus: check that the address is of the server, without "
+    "/api/v1"
+)
+_HINTS: Final = {
+    400: "check that it is a Prometheus, and that it speaks http or https as the address says",
+    404: "check that the address is of the server, without /api/v1",
+    422: "check that the planning window fits into what one query may look at there",
+    429: "it limits queries: raise the limit there or spec.planning.intervalSeconds",
+}
+
+
+class PrometheusError(Exception):
+    """Prometheus gave no traffic; the message names the address, but no secret and no answer."""
+
+    def __init__(self, message: str, reason: Reason = Reason.PROMETHEUS_UNREACHABLE) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def shown(url: str) -> str:
+    """The address as it may be shown: without user, password, query and fragment."""
+    scheme, _, rest = url.partition("://")
+    rest = rest.rpartition("@")[2]
+    return f"{scheme}://{re.split('[?#]', rest)[0]}"
+
+
+def too_slow(connection: Connection, seconds: float) -> PrometheusError:
+    """The full answer did not come in time."""
+    return _failure(
+        connection,
+        Reason.PROMETHEUS_UNREACHABLE,
+        f"no full answer within {seconds:g} s: check that it is the right address and not "
+        "overloaded, or raise the chart's prometheus.timeoutSeconds",
+    )
+
+
+def not_prometheus(connection: Connection) -> PrometheusError:
+    """The answer has another form."""
+    return _failure(connection, Reason.PROMETHEUS_FAILED, _NOT_PROMETHEUS)
+
+
+@contextmanager
+def told(connection: Connection) -> Iterator[None]:
+    """Turns every failure of asking into a PrometheusError."""
+    try:
+        yield
+    except (InvalidCredentials, StatusError, QueryFailed, Incomplete, TooLarge) as error:
+        raise _of_answer(connection, error) from None
+    except NotPrometheus:
+        raise not_prometheus(connection) from None
+    except requests.exceptions.InvalidURL:
+        raise _no_address(connection) from None
+    except requests.exceptions.SSLError as error:
+        raise _of_tls(connection, error) from None
+    except requests.Timeout:
+        raise too_slow(connection, connection.timeout_seconds) from None
+    except (requests.RequestException, PrometheusApiClientException) as error:
+        raise _failure(
+            connection,
+            Reason.PROMETHEUS_UNREACHABLE,
+            f"{_brief(error)}: check the address, that the server runs, and network rules",
+        ) from None
+    except ValueError:
+        raise _no_address(connection) from None
+    except (LookupError, TypeError, AttributeError):
+        raise not_prometheus(connection) from None
+
+
+def _of_answer(connection: Connection, error: Exception) -> PrometheusError:
+    """What the answer says, or that it was not even asked for."""
+    if isinstance(error, StatusError):
+        return _of_status(connection, error)
+    if isinstance(error, InvalidCredentials):
+        what = f"{error}: check the Secret or the file that the chart's prometheus values name"
+        return _failure(connection, Reason.PROMETHEUS_UNAUTHORIZED, what)
+    if isinstance(error, Incomplete):
+        what = (
+            "it warns that its answer may lack data: see that every store and remote read behind "
+            "it works; its query page shows the warning"
+        )
+        return _failure(connection, Reason.METRICS_INCOMPLETE, what)
+    if isinstance(error, TooLarge):
+        what = (
+            f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB: check that it is the right "
+            "address, and that the metrics of routers are as they tell them"
+        )
+        return _failure(connection, Reason.PROMETHEUS_FAILED, what)
+    what = "it says that the query failed: its own log says why"
+    return _failure(connection, Reason.PROMETHEUS_FAILED, what)
+
+
+def _of_status(connection: Connection, error: StatusError) -> PrometheusError:
+    if error.code in (401, 403, 407):
+        advice = (
+            "check the credentials of the chart's prometheus values: they may have expired, or "
+            "may not query"
+            if connection.operator_wide
+            else "credentials are sent to the operator-wide Prometheus alone: leave "
+            "spec.prometheus.url out, or name a server that asks for none"
+        )
+        return _failure(connection, Reason.PROMETHEUS_UNAUTHORIZED, f"{error}: {advice}")
+    advice = _HINTS.get(error.code, "see its log, and that it is healthy")
+    if 300 <= error.code < 400:
+        advice = (
+            "redirects are not followed, because credentials would go along: write the final "
+            "address"
+        )
+    return _failure(connection, Reason.PROMETHEUS_FAILED, f"{error}: {advice}")
+
+
+def _of_tls(connection: Connection, error: Exception) -> PrometheusError:
+    """OpenSSL's words about certificates and alerts; those of a server are not among them."""
+    cause = _innermost(error)
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        advice = (
+            "name its authority in the chart's prometheus.caSecret, or the host as its certificate "
+            "does"
+            if connection.operator_wide
+            else "only public authorities are trusted there"
+        )
+        what = f"its certificate is not trusted ({cause.verify_message}): {advice}"
+    else:
+        alert = (getattr(cause, "reason", None) or "no TLS").replace("_", " ").lower()
+        what = (
+            f"TLS failed ({alert}): check that it speaks https, and whether it asks for a client "
+            "certificate"
+        )
+    return _failure(connection, Reason.PROMETHEUS_UNREACHABLE, what)
+
+
+def _no_address(connection: Connection) -> PrometheusError:
+    return _failure(
+        connection,
+        Reason.PROMETHEUS_UNREACHABLE,
+        "this is no address: write http(s)://host[:port][/path]",
+    )
+
+
+def _failure(connection: Connection, reason: Reason, what: str) -> PrometheusError:
+    return PrometheusError(f"Prometheus at {shown(connection.url)}: {what}", reason)
+
+
+def _brief(error: Exception) -> str:
+    """The innermost cause in one line: the outer ones are about connection pools.
+
+    Only the operating system's words are repeated: others quote the address or the answer.
+    """
+    cause = _innermost(error)
+    system = isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)
+    return f"{type(cause).__name__}: {cause}"[:300] if system else type(cause).__name__
+
+
+def _innermost(error: BaseException) -> BaseException:
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    return error

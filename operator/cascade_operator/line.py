@@ -1,0 +1,200 @@
+"""A line to one Prometheus: an HTTP session that is bounded in size and time and can be hung up."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Any, Final
+
+import requests
+import urllib3
+from prometheus_api_client import PrometheusConnect
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.retry import Retry
+
+from cascade_operator.connection import Connection
+from cascade_operator.credentials import read_credentials
+
+MAX_ANSWER_BYTES: Final = 2**24
+"""More than the buckets of any histogram and the routers of any pool."""
+_NO_RETRY: Final = Retry(total=0, read=False)
+"""The next pass is the retry: a hanging Prometheus must not hold a thread for minutes."""
+
+
+class StatusError(Exception):
+    """An answer with another status than 200."""
+
+    def __init__(self, code: int) -> None:
+        phrase = f" {HTTPStatus(code).phrase}" if code in set(HTTPStatus) else ""
+        super().__init__(f"HTTP {code}{phrase}")
+        self.code = code
+
+
+class TooLarge(Exception):
+    """An answer of more than MAX_ANSWER_BYTES."""
+
+
+class NotPrometheus(ValueError):
+    """An answer that is not of the form of Prometheus' HTTP API."""
+
+
+class QueryFailed(Exception):
+    """An answer that says that the query failed."""
+
+
+class Incomplete(Exception):
+    """An answer that says that it may lack data."""
+
+
+class Line:
+    """The instant queries of one reading. Made and asked in a thread, hung up from any."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Reads the credentials; connects when asked. Raises InvalidCredentials, ValueError."""
+        self._sockets = _Sockets()
+        self._session = _session(connection)
+        url = connection.url.rstrip("/")
+        self._client = PrometheusConnect(
+            url=url, retry=_NO_RETRY, session=self._session, timeout=connection.timeout_seconds
+        )
+        self._session.mount(url, _Adapter(self._sockets))
+
+    def ask(self, query: str) -> list[Any]:
+        """The rows of an answer.
+
+        Raises the errors of this file, requests.RequestException, and LookupError, TypeError or
+        AttributeError where the answer has another form.
+        """
+        rows: list[Any] = self._client.custom_query(query)
+        return rows
+
+    def hang_up(self) -> None:
+        """End whatever is still under way, wherever it waits."""
+        self._sockets.shut()
+        self._session.close()
+
+
+def _session(connection: Connection) -> requests.Session:
+    credentials = read_credentials(connection)
+    session = requests.Session()
+    session.headers.update(credentials.headers)
+    session.verify = credentials.verify
+    session.cert = credentials.certificate
+    # Without it a netrc file or the address itself would add credentials of its own.
+    session.auth = lambda request: request
+    session.hooks["response"].append(_check_answer)
+    if connection.insecure:
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+    return session
+
+
+def _check_answer(response: requests.Response, *_: Any, **__: Any) -> None:
+    """Runs before redirects are followed, so that none is; the rest is checked as it is read."""
+    response.raw = _Bounded(response.raw)
+    if response.status_code != HTTPStatus.OK:
+        response.close()
+        raise StatusError(response.status_code)
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError):
+        raise NotPrometheus from None
+    if not isinstance(answer, dict):
+        raise NotPrometheus
+    if answer.get("status") == "error":
+        raise QueryFailed
+    if answer.get("status") != "success":
+        raise NotPrometheus
+    # `warnings` is of Prometheus, Thanos and Mimir, `isPartial` of VictoriaMetrics. `infos`, about
+    # the form of a query, are none of either.
+    if answer.get("warnings") or answer.get("isPartial"):
+        raise Incomplete
+
+
+class _Bounded:
+    """The body of an answer, which must not fill the memory."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._raw, name)
+
+    def stream(self, size: int, **options: Any) -> Iterator[bytes]:
+        """Its parts, unpacked. Raises TooLarge."""
+        read = 0
+        for part in self._raw.stream(size, **options):
+            read += len(part)
+            if read > MAX_ANSWER_BYTES:
+                self._raw.close()
+                raise TooLarge
+            yield part
+
+
+class _Sockets:
+    """The sockets of a session.
+
+    A timeout of the client is for each wait: a server that sends a byte now and then is never
+    late. Shutting its socket ends a wait at once, in whichever thread it is.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: list[socket.socket] = []
+        self._shut = False
+
+    def hold(self, connected: socket.socket) -> socket.socket:
+        """Remember a socket; raises OSError after `shut`. TLS takes the object, hence the copy."""
+        with self._lock:
+            if self._shut:
+                connected.close()
+                raise OSError("hung up")
+            self._held.append(connected.dup())
+        return connected
+
+    def shut(self) -> None:
+        """End all of them, and those that are still being made."""
+        with self._lock:
+            self._shut = True
+            for held in self._held:
+                with suppress(OSError):
+                    held.shutdown(socket.SHUT_RDWR)
+                held.close()
+            self._held.clear()
+
+
+class _Adapter(HTTPAdapter):
+    """Requests' transport, with sockets that are held."""
+
+    def __init__(self, sockets: _Sockets) -> None:
+        self._pools = _pools(sockets)
+        super().__init__(max_retries=_NO_RETRY)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = self._pools
+
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*arguments, **options)
+        manager.pool_classes_by_scheme = self._pools
+        return manager
+
+
+def _pools(sockets: _Sockets) -> dict[str, type[HTTPConnectionPool]]:
+    class Plain(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return sockets.hold(super()._new_conn())
+
+    class Tls(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return sockets.hold(super()._new_conn())
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = Tls
+
+    return {"http": PlainPool, "https": TlsPool}

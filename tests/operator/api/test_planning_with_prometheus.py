@@ -1,0 +1,207 @@
+"""Plans from a real Prometheus: proposed, approved, adopted, reviewed, returned from.
+
+The operator, Prometheus, the API server and its controllers are real. Of the routers there is the
+part that counts, with traffic that the test tells them of, and nodes are played.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import yaml
+
+from cascade_operator.plans import first_plan
+from cascade_operator.resources import stage_map_of
+from cascade_operator.times import timestamp
+from cascade_router.exposition import CONTENT_TYPE, Page
+from cascade_router.metrics import Metrics
+from cascade_router.outcomes import Outcome
+from e2e.cluster import ApiServer
+from e2e.cluster.binaries import PROMETHEUS, folder_of
+from tests.operator.api.conftest import Kubectl, kubelet, operator, until
+from tests.operator.api.test_crd import manifest
+from tests.operator.api.test_operator import condition, settled, status
+from tests.operator.builders import NOW, service
+from tests.real_prometheus import free_port
+
+pytestmark = pytest.mark.api_server
+
+WINDOW_SECONDS = 30
+PLANNING = {
+    "mode": "Advisory",
+    "intervalSeconds": 5,
+    "windowSeconds": WINDOW_SECONDS,
+    "minGainPercent": 1,
+    "cooldownSeconds": 0,
+}
+PER_SECOND = 24
+ENOUGH = PER_SECOND * (WINDOW_SECONDS + 5)
+LONGEST_SECONDS = 120.0
+
+
+class Traffic:
+    """Requests that end at a steady rate, and the page on which a router counts them."""
+
+    def __init__(self, namespace: str) -> None:
+        self.seconds = 2.0
+        self.requests = 0
+        self._labels = {"namespace": namespace, "service": "demo"}
+        self._metrics = Metrics()
+        spec = service()
+        self._metrics.use(stage_map_of(spec, first_plan(spec, NOW), timestamp(NOW)))
+        self._lock = threading.Lock()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        chance = Random(7)
+        for prompt in cycle((100, 200, 300, 4000)):
+            final = prompt + chance.randint(20, 200)
+            with self._lock:
+                self._metrics.request_started()
+                self._metrics.decoded(prompt, final)
+                self._metrics.request_finished(
+                    Outcome.COMPLETED, prompt, final, 0, 0.1, 0.01, self.seconds
+                )
+            self.requests += 1
+            await asyncio.sleep(1 / PER_SECOND)
+
+    def page(self) -> bytes:
+        page = Page(self._labels)
+        with self._lock:
+            self._metrics.render(page)
+        return page.text()
+
+
+@asynccontextmanager
+async def running(traffic: Traffic) -> AsyncIterator[None]:
+    """Requests come while the block runs."""
+    task = asyncio.create_task(traffic.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@contextmanager
+def serving(traffic: Traffic) -> Iterator[int]:
+    """The port at which the page is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = traffic.page()
+            self.send_response(200)
+            self.send_header("Content-Type", CONTENT_TYPE)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@asynccontextmanager
+async def prometheus(folder: Path, target: int) -> AsyncIterator[str]:
+    """A real Prometheus that scrapes the port `target` each second."""
+    program = folder_of(PROMETHEUS) / "prometheus"
+    if not program.exists():
+        pytest.skip("no Prometheus is built here: e2e/demo --cluster local builds one")
+    config = folder / "prometheus.yml"
+    scrape = {"job_name": "routers", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
+    config.write_text(
+        yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]})
+    )
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        program,
+        f"--config.file={config}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+def plan_in_force(kubectl: Kubectl) -> dict[str, Any]:
+    text = kubectl.json("get", "configmap", "demo-stagemap")["metadata"]["annotations"]
+    return dict(json.loads(text["cascadeservice.dev/plan"]))
+
+
+def decisions(kubectl: Kubectl) -> list[dict[str, Any]]:
+    return list(status(kubectl).get("decisions", []))
+
+
+def approve(kubectl: Kubectl, plan: str) -> None:
+    kubectl("annotate", "--overwrite", "csvc", "demo", f"cascadeservice.dev/approve={plan}")
+
+
+async def test_a_plan_is_proposed_approved_reviewed_and_returned_from(
+    kubectl: Kubectl, server: ApiServer, tmp_path: Path
+) -> None:
+    traffic = Traffic(kubectl.namespace)
+    with serving(traffic) as page:
+        async with (
+            running(traffic),
+            prometheus(tmp_path, page) as url,
+            kubelet(server, kubectl.namespace) as node,
+        ):
+            environment = {"CASCADE_PROMETHEUS_URL": url, "CASCADE_LEADER_ELECTION": "false"}
+            async with operator(server, kubectl.namespace, tmp_path, **environment):
+                applied = kubectl.apply(manifest(kubectl, gpuCount=16, planning=PLANNING))
+                assert applied.returncode == 0
+                await until("one stage", lambda: settled(kubectl, 16))
+                await until(
+                    "a window of requests", lambda: traffic.requests > ENOUGH, LONGEST_SECONDS
+                )
+                await until("a proposal", lambda: plan_in_force(kubectl)["proposal"])
+                proposal = plan_in_force(kubectl)["proposal"]["id"]
+                await until("it is shown", lambda: status(kubectl)["plan"]["id"] == proposal)
+                approve(kubectl, "none-such")
+                await until("refused", lambda: (
+                    condition(kubectl, "PlanApplied").get("reason") == "NotTheProposal"
+                ))  # fmt: skip
+                assert settled(kubectl, 16)
+                approve(kubectl, proposal)
+                await until("on trial", lambda: (
+                    (plan_in_force(kubectl)["trial"] or {}).get("placed")
+                ))  # fmt: skip
+                assert plan_in_force(kubectl)["id"] == proposal
+                assert "Approved" in [one["reason"] for one in decisions(kubectl)]
+                traffic.seconds = 6.0
+            # A new operator goes on with the trial.
+            async with operator(server, kubectl.namespace, tmp_path, "two", **environment):
+                await until("a return", lambda: (
+                    "Returned" in [one["verdict"] for one in decisions(kubectl)]
+                ), LONGEST_SECONDS)  # fmt: skip
+                returned = next(one for one in decisions(kubectl) if one["verdict"] == "Returned")
+                assert returned["reason"] == "LatencyWorse"
+                assert returned["worthAfter"] > 2 * returned["worthBefore"]
+                await until("one stage again", lambda: settled(kubectl, 16))
+                assert plan_in_force(kubectl)["penalty"]["plan"] == proposal
+                reasons = [event["reason"] for event in kubectl.items("events")]
+                assert {"PlanAdopted", "PlanReturned"} <= set(reasons)
+                assert node.killed == set()
