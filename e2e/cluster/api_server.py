@@ -47,13 +47,17 @@ class _Component:
 
 @contextlib.contextmanager
 def api_server(
-    progress: Progress | None = None, *, controllers: bool = False
+    progress: Progress | None = None,
+    *,
+    controllers: bool = False,
+    controller_qps: int | None = None,
 ) -> Iterator[ApiServer]:
     """Run an API server for the time of the block.
 
     With `controllers`, Deployments make ReplicaSets, ReplicaSets make pods, owners collect their
-    children and namespaces get their ServiceAccounts. Must be entered in a thread that outlives
-    the block (the components end with the thread that started them).
+    children and namespaces get their ServiceAccounts; each controller may make `controller_qps`
+    requests per second, 20 by default. Must be entered in a thread that outlives the block (the
+    components end with the thread that started them).
 
     Builds the binaries the first time, which takes minutes. Raises ClusterError.
     """
@@ -63,14 +67,20 @@ def api_server(
     folder = Path(tempfile.mkdtemp(prefix="cascade-api-"))
     components: list[_Component] = []
     try:
-        yield _start(folder, programs, components, controllers=controllers)
+        limit = controller_qps
+        yield _start(folder, programs, components, controllers=controllers, controller_qps=limit)
     finally:
         _end(components)
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _start(
-    folder: Path, programs: Path, components: list[_Component], *, controllers: bool
+    folder: Path,
+    programs: Path,
+    components: list[_Component],
+    *,
+    controllers: bool,
+    controller_qps: int | None,
 ) -> ApiServer:
     """Start the components, adding each to `components`, until the server is ready."""
     port, etcd_port, peer_port = _free_ports(3)
@@ -84,6 +94,7 @@ def _start(
         advertised=None,
         has_controllers=controllers,
         has_node=False,
+        controller_qps=controller_qps,
     )
     url = f"https://127.0.0.1:{port}"
     kubeconfig = _write_files(folder, url)

@@ -19,6 +19,8 @@ class ControlPlane:
 
     `folder` holds `pki/`, `config/` and etcd's data. `address` is what the API server listens on,
     `advertised` what it tells clients inside the cluster, or None when there are none.
+    `controller_qps` are the requests per second that each controller may make, None for
+    Kubernetes' own limit of 20.
     """
 
     folder: Path
@@ -30,6 +32,7 @@ class ControlPlane:
     advertised: str | None
     has_controllers: bool
     has_node: bool
+    controller_qps: int | None = None
 
     @property
     def etcd_url(self) -> str:
@@ -97,6 +100,7 @@ def api_server(plane: ControlPlane) -> list[str]:
 def controller_manager(plane: ControlPlane) -> list[str]:
     """kube-controller-manager without leader election: it is alone."""
     pki = plane.folder / "pki"
+    limit = plane.controller_qps
     return [
         str(plane.programs / "kube-controller-manager"),
         f"--kubeconfig={plane.folder / 'config' / 'kube-controller-manager'}",
@@ -106,6 +110,7 @@ def controller_manager(plane: ControlPlane) -> list[str]:
         f"--root-ca-file={pki / 'ca.crt'}",
         f"--service-account-private-key-file={pki / 'sa.key'}",
         "--use-service-account-credentials=true",
+        *([] if limit is None else [f"--kube-api-qps={limit}", f"--kube-api-burst={2 * limit}"]),
     ]
 
 

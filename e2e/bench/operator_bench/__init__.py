@@ -1,0 +1,1 @@
+"""The operator at scale: the real API server and controllers, no kubelet, many instances."""
