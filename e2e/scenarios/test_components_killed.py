@@ -1,6 +1,7 @@
 """Whatever dies while pods move, the moves are finished, and no pod and no stream is lost.
 
-One kill of each component, or with `--full` as many as go into 500 moves.
+One kill of each component, or with `--full` 500 moves, in which one of them is killed time and
+again.
 """
 
 import random
@@ -12,6 +13,7 @@ from e2e.harness.deadline import until
 from e2e.harness.kubectl import Kubectl, KubectlFailed
 from e2e.harness.platform import Platform
 from e2e.harness.podwatch import PodWatch
+from e2e.harness.service import Service
 from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_lost, traffic
 
 pytestmark = pytest.mark.cluster
@@ -28,7 +30,10 @@ COMPONENTS = (
 REQUESTS_BETWEEN = 30
 """So that streams are under way on every instance."""
 FULL_MOVES = 500
-PARTITIONS = ([1024], [512, 4096], [2048], [256, 1024, 4096])
+CHANGES_BETWEEN = 5
+"""Plans that a full run follows undisturbed before the next kill."""
+LENGTHS = (256, 512, 1024, 2048, 4096, 8192)
+MOST_BOUNDARIES = 3
 
 
 def _kill(platform: Platform, component: str) -> None:
@@ -50,6 +55,38 @@ def _answers(kubectl: Kubectl) -> bool:
         return False
 
 
+class _Shuffler:
+    """Gives a service other boundaries by hand, at random, and knows when it follows them."""
+
+    def __init__(self, service: Service, chance: random.Random) -> None:
+        self._service = service
+        self._chance = chance
+        self._last: list[int] = []
+
+    def change(self) -> None:
+        """Other boundaries than before, and another number of them, so that pods have to move."""
+        counts = [n for n in range(1, MOST_BOUNDARIES + 1) if n != len(self._last)]
+        self._last = sorted(self._chance.sample(LENGTHS, self._chance.choice(counts)))
+        self._service.patch(planning={**QUICK_PLANNING, "boundaries": self._last})
+
+    def settle(self, *, seconds: float) -> list[int]:
+        """Wait until the plan with these boundaries is in place; instances per stage."""
+
+        def probe() -> list[int] | None:
+            view = self._service.view()
+            ends = [stage["maxLength"] for stage in view.plan_stages[:-1]]
+            if ends != self._last or not view.settled:
+                return None
+            return [stage["instances"] for stage in view.plan_stages]
+
+        return until(
+            f"settled on the boundaries {self._last}",
+            probe,
+            seconds=seconds,
+            seen=lambda: self._service.view().status,
+        )
+
+
 def test_components_that_are_killed_in_the_middle_of_moves_cost_nothing(
     platform: Platform, namespace: Kubectl, full: bool
 ) -> None:
@@ -62,19 +99,22 @@ def test_components_that_are_killed_in_the_middle_of_moves_cost_nothing(
         PodWatch(service, resumes=True) as watch,
         traffic(platform, service, rate=4, duration=7200) as load,
     ):
+        shuffler = _Shuffler(service, chance)
         turn = sent = 0
         while turn < len(COMPONENTS) or (full and watch.moves < FULL_MOVES):
             sent = load.wait_for("sent", sent + REQUESTS_BETWEEN)
+            for _ in range(CHANGES_BETWEEN if full else 0):
+                shuffler.change()
+                shuffler.settle(seconds=120)
             component = COMPONENTS[turn % len(COMPONENTS)]
             moved = watch.moves
-            boundaries = PARTITIONS[turn % len(PARTITIONS)]
-            service.patch(planning={**QUICK_PLANNING, "boundaries": boundaries})
-            at = moved + chance.randint(1, 2)
-            assert watch.wait_moves(at, seconds=60) >= at, f"turn {turn}: nothing moved"
+            shuffler.change()
+            assert watch.wait_moves(moved + 1, seconds=60) > moved, f"turn {turn}: nothing moved"
+            # One that comes after more moves than there are comes when all are done.
+            watch.wait_moves(moved + chance.randint(1, 4), seconds=1)
             _kill(platform, component)
-            view = service.wait_settled(seconds=180)
-            wanted = [stage["instances"] for stage in view.plan_stages]
-            print(f"{component} killed at move {at}: settled as {wanted}", flush=True)
+            counts = shuffler.settle(seconds=180)
+            print(f"{watch.moves} moves, {component} killed: settled as {counts}", flush=True)
             turn += 1
         load.stop()
         summary = load.summary()

@@ -1,4 +1,6 @@
-"""Warm pods change stage while they serve, fifty times, and no client notices."""
+"""Warm pods change stage while they serve, fifty times and many at once, and no client notices."""
+
+import time
 
 import pytest
 
@@ -36,3 +38,21 @@ def test_fifty_moves_keep_every_pod_and_every_stream(
     assert (watch.lost, watch.restarted, watch.broken) == ([], [], False)
     assert watch.most_bound == 8, "a surplus pod was bound to a node"
     assert {pod.uid: pod.restarts for pod in service.pods()} == before
+
+
+def test_eight_pods_spread_over_three_stages_within_five_seconds(namespace: Kubectl) -> None:
+    service = apply_service(namespace, "spread", gpuCount=12)
+    service.wait_ready(instances=12)
+
+    with PodWatch(service) as watch:
+        asked = time.monotonic()
+        service.patch(planning={**QUICK_PLANNING, "boundaries": [1024, 4096]})
+        # Nothing is known of the traffic, so the stages are of equal size.
+        assert watch.wait_moves(8, seconds=60) == 8
+        moved = time.monotonic() - asked
+        service.wait_settled()
+        settled = time.monotonic() - asked
+
+    print(f"8 pods moved {moved:.1f} s after the patch, settled after {settled:.1f} s")
+    assert [stage["ready"] for stage in service.view().status["stages"]] == [4, 4, 4]
+    assert moved <= 5, "from the patch to the last label"
