@@ -5,9 +5,11 @@ anew goes on where the last one was. Lengths in tokens, both ends of a range inc
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from cascade_operator.spec import Mode, ServiceSpec
 from cascade_planner.partition import Partition
@@ -108,34 +110,65 @@ class PlanRecord:
     def loads(cls, text: str | None) -> "PlanRecord | None":
         """Read `dumps`; None when there is nothing or nothing that makes sense."""
         try:
-            return cls._of(json.loads(text or ""))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            return _read(msgspec.json.decode(text or ""))
+        except (ValueError, TypeError, RecursionError):
             return None
 
-    @classmethod
-    def _of(cls, data: Mapping[str, Any]) -> "PlanRecord":
-        """Raises what `loads` catches. Fields of a newer operator are left out."""
-        traffic, proposal = data["traffic"], data.get("proposal")
-        trial, penalty = data.get("trial"), data.get("penalty")
-        record = cls(
-            id=str(data["id"]),
-            time=float(data["time"]),
-            moved=float(data["moved"]),
-            stages=tuple(PlannedStage(**stage) for stage in data["stages"]),
-            gain_percent=data["gain_percent"],
-            explanation=str(data["explanation"]),
-            expected_remaining=tuple(
-                (int(length), float(tokens)) for length, tokens in data["expected_remaining"]
-            ),
-            traffic=TrafficSummary(**traffic) if traffic else None,
-            proposal=cls._of(proposal) if proposal else None,
-            approved=str(data.get("approved", "")),
-            trial=Trial(**{**trial, "former": cls._of(trial["former"])}) if trial else None,
-            penalty=Penalty(**penalty) if penalty else None,
+    def as_of(self, now: float) -> "PlanRecord":
+        """The plan with no time after `now` (unix seconds): where a clock was set back, a cooldown
+        would not end otherwise."""
+        trial = self.trial
+        if trial is not None:
+            trial = replace(
+                trial,
+                former=trial.former.as_of(now),
+                began=_until(now, trial.began),
+                placed=_until(now, trial.placed),
+                read=_until(now, trial.read),
+            )
+        return replace(
+            self,
+            time=_until(now, self.time),
+            moved=_until(now, self.moved),
+            proposal=self.proposal and self.proposal.as_of(now),
+            trial=trial,
         )
-        # A partition that cannot be is refused where it is made.
-        _ = record.partition
-        return record
+
+
+def _read(data: Any) -> PlanRecord:
+    """Raises ValueError or TypeError where the ranges, or what they came from, make no sense.
+
+    What a newer operator added is left out, and so is each part beside the ranges that it writes
+    in another shape: without its plan a service falls back to one stage, and all instances move.
+    """
+    rest = dict(data)
+    parts = {name: _part(read, rest.pop(name, None)) for name, read in _PARTS.items()}
+    record = replace(msgspec.convert(rest, PlanRecord), **parts)
+    # A partition that cannot be is refused where it is made.
+    return replace(record, stages=stages_of(record.partition))
+
+
+def _read_trial(data: Any) -> Trial:
+    return replace(msgspec.convert(data, Trial), former=_read(data["former"]))
+
+
+def _part(read: Callable[[Any], object], data: Any) -> Any:
+    try:
+        return read(data)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+_PARTS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "traffic": lambda data: msgspec.convert(data, TrafficSummary),
+    "penalty": lambda data: msgspec.convert(data, Penalty),
+    "trial": _read_trial,
+    "proposal": _read,
+}
+
+
+def _until(now: float, time: float) -> float:
+    return max(0.0, min(time, now))
 
 
 def stages_of(partition: Partition) -> tuple[PlannedStage, ...]:

@@ -174,8 +174,9 @@ class ServiceTask:
 
     def _recall(self, spec: ServiceSpec, view: View) -> PlanRecord:
         """The plan in force, fitted to the spec: from the cluster, or what this task knew."""
-        plan = view.plan or self._plan or first_plan(spec, self._clock())
-        return fit(plan, spec)
+        now = self._clock()
+        plan = view.plan or self._plan or first_plan(spec, now)
+        return fit(plan.as_of(now), spec)
 
     async def _lift(self, spec: ServiceSpec, view: View, plan: PlanRecord) -> View:
         """Turn placeholders into instances, up to the declared number."""
@@ -217,7 +218,8 @@ class ServiceTask:
     async def _ensure_children(self, spec: ServiceSpec, plan: PlanRecord) -> None:
         """What does not change with moves is compared now and then, not in every pass."""
         now = self._clock()
-        if now < self._children_due and spec.generation == self._generation:
+        early = 0 < self._children_due - now <= _CHILDREN_SECONDS
+        if early and spec.generation == self._generation:
             return
         self._children_due, due = now + _CHILDREN_SECONDS, self._children_due
         try:
