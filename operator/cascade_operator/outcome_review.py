@@ -131,9 +131,12 @@ def followed(plan: PlanRecord, placed: bool, spec: ServiceSpec, now: float) -> P
     """`plan` with its trial as it stands in this pass: a window counts from when all is placed.
 
     A changed spec ends the trial: what was measured before is of another service. An instance that
-    is lost begins the window anew.
+    is lost begins the window anew. A penalty never lasts longer than the spec has it at present.
     """
-    trial = plan.trial
+    penalty, trial = plan.penalty, plan.trial
+    if penalty is not None:
+        until = min(penalty.until, now + cooldown_after(penalty.returns, spec))
+        plan = replace(plan, penalty=replace(penalty, until=until))
     if trial is None:
         return plan
     longest = LONGEST_TRIAL_WINDOWS * spec.planning.window_seconds

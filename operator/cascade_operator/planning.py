@@ -114,7 +114,8 @@ class Planning:
         answer = self._readings.take(question)
         if question != self._question:
             self._decision = self._newest = None
-        if now >= self._due or question != self._question:
+        waits = 0 < self._due - now <= spec.planning.interval_seconds
+        if not waits or question != self._question:
             self._due, self._question = now + spec.planning.interval_seconds, question
             self._readings.ask(question)
         return answer

@@ -42,7 +42,7 @@ class Reporter:
             await self._tell(seen.spec, happenings, now)
             return True
         urgent = seen.settled or seen.event is not None or bool(happenings)
-        if not urgent and now - self._written < _PACE_SECONDS:
+        if not urgent and 0 <= now - self._written < _PACE_SECONDS:
             return False
         await self._write(resource, status, now)
         await self._tell(seen.spec, happenings, now)

@@ -13,7 +13,10 @@ class Steady:
         self._seen: deque[tuple[float, frozenset[str]]] = deque()
 
     def see(self, present: frozenset[str], now: float) -> frozenset[str]:
-        """Those of `present` that are steady at `now` (seconds, not falling)."""
+        """Those of `present` that are steady at `now` (seconds; what was seen after it, before a
+        clock was set back, is forgotten)."""
+        while self._seen and self._seen[-1][0] > now:
+            self._seen.pop()
         self._seen.append((now, present))
         while len(self._seen) > 1 and self._seen[1][0] <= now - STEADY_SECONDS:
             self._seen.popleft()

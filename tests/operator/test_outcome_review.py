@@ -20,22 +20,19 @@ from cascade_operator.outcome_review import (
     WORSE,
     cooldown_after,
     followed,
-    is_placed,
     limit,
     on_trial,
     review,
     worth_of,
 )
-from cascade_operator.plans import PlanRecord, Trial, first_plan, stages_of
+from cascade_operator.plans import Penalty, PlanRecord, Trial, first_plan, stages_of
 from cascade_operator.reasons import Reason
-from cascade_operator.resources import stage_map_of
-from cascade_operator.snapshot import Pod, Stage
 from cascade_operator.spec import ServiceSpec
 from cascade_operator.traffic import Latency
 from cascade_operator.weighing import forecast
 from cascade_planner.partition import Partition
 from cascade_planner.traffic import ProblemReason, Traffic, TrafficProblem
-from tests.operator.builders import NOW, instances, pod, service, snapshot, stage
+from tests.operator.builders import NOW, service
 from tests.operator.test_decide import MAX_LENGTH, ONE_STAGE, SPEC, traffic
 
 WINDOW = SPEC.planning.window_seconds
@@ -227,6 +224,17 @@ def test_the_window_begins_when_all_are_placed_and_anew_when_one_is_lost() -> No
     assert followed(lost, False, SPEC, NOW + 900) == lost
 
 
+def test_a_penalty_ends_in_time_where_a_clock_was_set_back_or_the_cooldown_lowered() -> None:
+    penalty = Penalty("two", NOW + cooldown_after(2, SPEC), 2)
+    plan = replace(ONE_STAGE, penalty=penalty)
+    assert followed(plan, True, SPEC, NOW) == plan
+    assert followed(plan, True, SPEC, NOW + 1) == plan
+    for now, spec in ((NOW - 1e6, SPEC), (NOW, service(planning={"windowSeconds": 30}))):
+        limited = followed(plan, True, spec, now).penalty
+        assert limited is not None
+        assert limited.until == now + cooldown_after(2, spec) < penalty.until
+
+
 def test_a_changed_spec_and_old_age_end_a_trial_without_a_verdict() -> None:
     other = replace(SPEC, generation=SPEC.generation + 1)
     assert followed(tried(), True, other, NOW + 1).trial is None
@@ -388,37 +396,3 @@ def test_in_advisory_mode_nothing_is_proposed_until_the_cooldown_of_a_return_is_
     assert plan.penalty is not None
     late = decide(plan, TRAFFIC, advisory, plan.penalty.until, measured(1.0))
     assert late.plan.proposal is not None
-
-
-PLAN = replace(first_plan(service(planning={"boundaries": [1024]}), NOW))
-MAP = stage_map_of(SPEC, PLAN, "2026-02-02T02:40:00Z")
-PLACED: dict[str, tuple[list[Stage | Pod], str, bool]] = {
-    "all are ready where they belong": (
-        [stage(0, 4), stage(1, 4), *instances(4), *instances(4, 1)], PLAN.id, True,
-    ),
-    "one is not ready": (
-        [stage(0, 4), stage(1, 4), *instances(4), *instances(3, 1), pod("x", 1, ready=False)],
-        PLAN.id, False,
-    ),
-    "one is elsewhere": (
-        [stage(0, 5), stage(1, 3), *instances(5), *instances(3, 1)], PLAN.id, False,
-    ),
-    "one is not taken in yet": (
-        [stage(0, 4), stage(1, 4), *instances(4), *instances(3, 1),
-         pod("x", 1, controller_uid=None)], PLAN.id, False,
-    ),
-    "one too many": (
-        [stage(0, 4), stage(1, 4), *instances(4), *instances(4, 1), pod("x", None)],
-        PLAN.id, False,
-    ),
-    "routers have another plan": (
-        [stage(0, 4), stage(1, 4), *instances(4), *instances(4, 1)], "before", False,
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", PLACED)
-def test_placed(case: str) -> None:
-    parts, plan_id, expected = PLACED[case]
-    assert is_placed(PLAN, snapshot(*parts), replace(MAP, plan_id=plan_id)) is expected
-    assert not is_placed(PLAN, snapshot(*parts), None)

@@ -95,6 +95,14 @@ async def test_prometheus_is_asked_once_per_interval() -> None:
     assert reader.asked == [(URL, "team", "demo", 600)] * 2
 
 
+async def test_a_clock_that_is_set_back_delays_no_question() -> None:
+    reader = Reader(reading(), reading())
+    stand = Stand(reader)
+    plan = (await stand.answered(ONE_STAGE, NOW)).plan
+    await stand.answered(plan, NOW - 3600)
+    assert len(reader.asked) == 2
+
+
 async def test_an_answer_that_comes_when_the_next_one_is_due_counts() -> None:
     stand = Stand(Reader(reading()))
     await stand.plan(ONE_STAGE, NOW)

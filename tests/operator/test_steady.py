@@ -27,6 +27,13 @@ def test_who_was_away_in_between_starts_anew() -> None:
     assert steady.see(POD, 140 + STEADY_SECONDS) == POD
 
 
+def test_a_clock_that_is_set_back_makes_nobody_wait_for_it() -> None:
+    steady = Steady()
+    for now in (1000, 1200, 10, 10 + STEADY_SECONDS / 2):
+        steady.see(POD, now)
+    assert steady.see(POD, 10 + STEADY_SECONDS) == POD
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.sets(st.sampled_from("abc")))))
 def test_only_who_was_seen_each_time_within_the_span_is_steady(
     looks: list[tuple[float, set[str]]],
