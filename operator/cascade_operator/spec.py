@@ -140,11 +140,6 @@ def parse_spec(resource: Json) -> ServiceSpec:
     return parsed
 
 
-def _approved_plan(metadata: Json) -> str | None:
-    annotations = metadata.get("annotations") or {}
-    return str(annotations.get(ANNOTATION_APPROVE, "")).strip() or None
-
-
 def _engine(engine: Json) -> EngineSpec:
     return EngineSpec(
         type=EngineType(engine.get("type", "vllm")),
