@@ -136,4 +136,7 @@ def _latency(seconds: list[Any], requests: list[Any], window_seconds: int) -> La
     total, rate = float(seconds[0]["value"][1]), float(requests[0]["value"][1])
     if not (0 < rate < math.inf and 0 < total < math.inf):
         return None
-    return Latency(mean_ms=1000 * total / rate, requests=rate * window_seconds)
+    mean_ms, count = 1000 * total / rate, rate * window_seconds
+    if not (0 < mean_ms < math.inf and count < math.inf):
+        return None
+    return Latency(mean_ms, count)

@@ -92,7 +92,16 @@ async def test_histograms_and_age_are_read(prometheus: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "requests"), [("0", "0"), ("NaN", "NaN"), ("1", "0"), ("-1", "1")]
+    ("seconds", "requests"),
+    [
+        ("0", "0"),
+        ("NaN", "NaN"),
+        ("1", "0"),
+        ("-1", "1"),
+        ("1e308", "1e-5"),
+        ("1e-320", "1e9"),
+        ("1e300", "1e307"),
+    ],
 )
 async def test_what_is_no_mean_time_is_none(seconds: str, requests: str, prometheus: str) -> None:
     Handler.answers = {
