@@ -58,6 +58,8 @@ class Planning:
         self._steady = Steady()
         self._decision: Decision | None = None
         self._newest: tuple[Traffic, Latency | None] | None = None
+        self._served: tuple[object, ...] | None = None
+        self._changed = -math.inf
         self.metrics: Finding = NOT_ASKED_YET
 
     def due_in(self, now: float) -> float:
@@ -85,10 +87,13 @@ class Planning:
         """
         steady = len(self._steady.see(routers, now))
         plan = followed(tidy(plan, spec), placed, spec, now)
+        self._watch(spec, now)
         answer = self._listen(spec, now)
-        heard = None if answer is None else self._understand(spec, plan, answer, steady)
+        heard = None if answer is None else self._understand(spec, plan, answer, steady, now)
         if spec.planning.mode is Mode.PAUSED:
             return paused(plan)
+        if answer is not None:
+            self._newest = None
         if heard is not None and isinstance(heard.traffic, Traffic):
             self._newest = (heard.traffic, heard.latency)
         decision = approved(plan, spec, now, self._newest)
@@ -99,6 +104,12 @@ class Planning:
         else:
             self._decision = decision
         return with_unknown_approval(decision, spec)
+
+    def _watch(self, spec: ServiceSpec, now: float) -> None:
+        """Notice since when the service is as it is. What was before a restart is not known."""
+        if self._served not in (None, spec.as_served):
+            self._changed = now
+        self._served = spec.as_served
 
     def _listen(self, spec: ServiceSpec, now: float) -> Reading | PrometheusError | None:
         """The answer that came since the last pass; asks anew when it is time."""
@@ -126,8 +137,12 @@ class Planning:
         plan: PlanRecord,
         answer: Reading | PrometheusError,
         routers: int,
+        now: float,
     ) -> Heard | None:
-        """The traffic of the answer, if it is one, and what is to be said of the metrics."""
+        """The traffic of the answer, if it is one, and what is to be said of the metrics.
+
+        Times that requests took under another spec are left out.
+        """
         if isinstance(answer, PrometheusError):
             message = _with_age(str(answer), plan)
             self.metrics = Finding(False, answer.reason, message)
@@ -136,7 +151,8 @@ class Planning:
         self.metrics = metrics_finding(traffic)
         if not self.metrics.holds:
             self.metrics = replace(self.metrics, message=_with_age(self.metrics.message, plan))
-        return Heard(traffic, answer.latency)
+        ours = not 0 <= now - self._changed < spec.planning.window_seconds
+        return Heard(traffic, answer.latency if ours else None)
 
     async def _decide(
         self, spec: ServiceSpec, plan: PlanRecord, heard: Heard | None, now: float

@@ -102,6 +102,26 @@ class ServiceSpec:
     approved_plan: str | None
     """Id of a plan that the user approves, from an annotation; None for none."""
 
+    @property
+    def as_served(self) -> tuple[object, ...]:
+        """What the requests of clients notice of the spec. Times that they took under another one
+        are those of another service."""
+        planning = self.planning
+        return (
+            self.max_length,
+            self.instances,
+            self.gpus_per_instance,
+            self.engine,
+            planning.engine_model,
+            planning.boundaries if planning.mode is Mode.ACTIVE else (),
+            self.ttft_target_ms,
+            self.tpot_target_ms,
+            self.boundaries,
+            self.bias,
+            self.handoff,
+            self.router,
+        )
+
 
 def parse_spec(resource: Json) -> ServiceSpec:
     """Read a CascadeService.

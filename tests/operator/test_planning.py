@@ -2,17 +2,18 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from cascade_operator.decisions import Decision
 from cascade_operator.faults import PrometheusError
 from cascade_operator.planning import Planning
-from cascade_operator.plans import PlanRecord
+from cascade_operator.plans import PlanRecord, fit
 from cascade_operator.reasons import Reason
 from cascade_operator.spec import ServiceSpec
 from cascade_operator.traffic import Latency, Reading
-from tests.operator.builders import NOW
+from tests.operator.builders import NOW, approving, service
 from tests.operator.test_decide import ONE_STAGE, SPEC, reading
 
 URL = "http://prometheus"
@@ -156,6 +157,48 @@ async def test_what_was_decided_is_said_on_while_the_trial_of_the_plan_goes_on()
     assert placed.record == first.record
     again = await stand.planning.plan(SPEC, placed.plan, NOW + 2, placed=True)
     assert again == placed
+
+
+def measuring(mean_ms: float = 5000.0) -> Reading:
+    return replace(reading(), latency=Latency(mean_ms, 5000.0))
+
+
+@pytest.mark.parametrize(
+    ("changed", "seconds", "compared"),
+    [
+        pytest.param({"gpuCount": 12}, 60, False, id="other instances served the window before"),
+        pytest.param({"gpuCount": 12}, 600, True, id="a window later these did"),
+        pytest.param({"routing": {"bias": 1}}, 60, False, id="routers chose otherwise"),
+        pytest.param({"planning": {"boundaries": [64]}}, 60, False, id="ranges were others"),
+        pytest.param({"planning": {"minGainPercent": 4}}, 60, True, id="who plans notices alone"),
+    ],
+)
+async def test_what_another_service_measured_is_nothing_to_compare_a_plan_with(
+    changed: dict[str, Any], seconds: float, compared: bool
+) -> None:
+    stand = Stand(Reader(measuring(), measuring(), measuring()))
+    stubborn = service(planning={"minGainPercent": 99})
+    await stand.answered(ONE_STAGE, NOW, stubborn)
+    spec = replace(service(**changed), generation=stubborn.generation + 1)
+    plan = fit(ONE_STAGE, spec)
+    await stand.plan(plan, NOW + 1000, spec)
+    heard = await stand.answered(plan, NOW + 1000 + seconds, spec)
+    assert heard.record is not None
+    assert (heard.record.measured_e2e_ms is not None) is compared
+
+
+async def test_an_approval_is_not_compared_with_what_was_measured_long_before() -> None:
+    advisory = service(planning={"mode": "Advisory"})
+    for second in (measuring(), PrometheusError("refused")):
+        stand = Stand(Reader(measuring(), second))
+        plan = (await stand.answered(ONE_STAGE, NOW, advisory)).plan
+        plan = (await stand.answered(plan, NOW + 60, advisory)).plan
+        assert plan.proposal is not None
+        approval = approving(plan.proposal.id, planning={"mode": "Advisory"})
+        approved = (await stand.plan(plan, NOW + 61, approval)).plan
+        assert approved.id == plan.proposal.id
+        assert (approved.trial is not None) is isinstance(second, Reading)
+        stand.planning.stop()
 
 
 async def test_a_changed_spec_is_planned_at_once_and_what_was_asked_before_is_given_up() -> None:
