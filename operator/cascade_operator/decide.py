@@ -103,8 +103,6 @@ def decide(
     if change.verdict is hysteresis.Verdict.APPLY and not _waits(plan, weighing, change):
         return _adopt(plan, weighing, change)
     record, finding = _kept(plan, weighing, change), in_force(plan)
-    if change.verdict is hysteresis.Verdict.APPLY:
-        record = replace(record, reason=Reason.COOLING_DOWN)
     if record.reason is Reason.COOLING_DOWN:
         finding = Finding(True, Reason.PLAN_IN_FORCE, _cooling(plan, spec, now))
     return Decision(plan, plan, finding, record=record)
@@ -157,9 +155,11 @@ def _advise(plan: PlanRecord, weighing: Weighing) -> Decision:
     plan = replace(plan, proposal=proposal)
     change = weighing.change_from(plan.partition)
     if proposal is None:
+        record = _kept(plan, weighing, change)
         text = f"no other plan is worth a change. {plan.explanation}".rstrip()
-        finding = Finding(False, Reason.ADVISORY, text)
-        return Decision(plan, plan, finding, record=_kept(plan, weighing, change))
+        if record.reason is Reason.COOLING_DOWN:
+            text = _cooling(plan, weighing.spec, weighing.now)
+        return Decision(plan, plan, Finding(False, Reason.ADVISORY, text), record=record)
     record = replace(
         _record(Verdict.ADVISED, proposal, weighing, change),
         reason=Reason.ADVISORY,
@@ -180,7 +180,11 @@ def _staying(
 
 
 def _kept(plan: PlanRecord, weighing: Weighing, change: hysteresis.Decision) -> DecisionRecord:
-    return _record(Verdict.KEPT, plan, weighing, change)
+    record = _record(Verdict.KEPT, plan, weighing, change)
+    if change.verdict is hysteresis.Verdict.APPLY:
+        # It would pay, but the last change was taken back.
+        record = replace(record, reason=Reason.COOLING_DOWN)
+    return record
 
 
 def _record(

@@ -202,6 +202,7 @@ def _return(
     cooldown = cooldown_after(returns, spec)
     back = replace(
         former,
+        time=now,
         moved=now if former.counts != plan.counts else plan.moved,
         approved=plan.approved,
         penalty=Penalty(plan.id, now + cooldown, returns),

@@ -75,7 +75,7 @@ class PlanRecord:
 
     id: str
     time: float
-    """When it was made."""
+    """When it was made; of one that was approved, or returned to, since when it is in force."""
     moved: float
     """When instance counts changed last: what the cooldown counts from. 0 = never."""
     stages: tuple[PlannedStage, ...]

@@ -74,7 +74,11 @@ def approved(
         return None
     moves = proposal.counts != plan.counts
     adopted = replace(
-        proposal, moved=now if moves else plan.moved, proposal=None, approved=proposal.id
+        proposal,
+        time=now,
+        moved=now if moves else plan.moved,
+        proposal=None,
+        approved=proposal.id,
     )
     adopted = on_trial(adopted, plan, heard, spec, now)
     message = f"approved: {proposal.explanation}"

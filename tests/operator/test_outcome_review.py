@@ -88,7 +88,7 @@ def test_two_clearly_worse_windows_lead_back() -> None:
     assert (record.verdict, record.reason) == (Verdict.RETURNED, Reason.LATENCY_WORSE)
     assert record.worth_before == 1.0
     assert record.worth_after == pytest.approx(1.3)
-    assert decision.plan.moved == NOW + 2 * WINDOW
+    assert decision.plan.time == decision.plan.moved == NOW + 2 * WINDOW
     penalty = decision.plan.penalty
     assert penalty is not None
     assert (penalty.plan, penalty.returns) == ("two", 1)
@@ -393,6 +393,9 @@ def test_in_advisory_mode_nothing_is_proposed_until_the_cooldown_of_a_return_is_
     assert plan.partition == ONE_STAGE.partition
     soon = decide(plan, TRAFFIC, advisory, NOW + 3 * WINDOW, measured(1.0))
     assert soon.plan.proposal is None
+    assert soon.record is not None
+    assert soon.record.reason is Reason.COOLING_DOWN
+    assert "was returned from" in soon.finding.message
     assert plan.penalty is not None
     late = decide(plan, TRAFFIC, advisory, plan.penalty.until, measured(1.0))
     assert late.plan.proposal is not None

@@ -118,7 +118,8 @@ def test_the_approved_plan_is_applied_and_nothing_is_proposed() -> None:
     decision, _ = approve(plan, proposal.id)
     assert decision is not None
     assert decision.plan.partition == proposal.partition
-    assert (decision.plan.proposal, decision.plan.moved) == (None, NOW + 5)
+    assert decision.plan.proposal is None
+    assert decision.plan.time == decision.plan.moved == NOW + 5
     assert decision.event is not None
     assert decision.event.reason is Reason.PLAN_ADOPTED
     assert decision.record is not None
