@@ -5,12 +5,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from cascade_operator.adaptation import adapted
 from cascade_operator.decide import decide, keep, paused
 from cascade_operator.decisions import Decision
 from cascade_operator.faults import PrometheusError
 from cascade_operator.finding import Finding
 from cascade_operator.outcome_review import followed
-from cascade_operator.plans import PlanRecord
+from cascade_operator.plans import PlanRecord, fit
 from cascade_operator.prometheus import TrafficReader
 from cascade_operator.proposals import approved, tidy, with_unknown_approval
 from cascade_operator.readings import Question, Readings
@@ -79,13 +80,20 @@ class Planning:
         placed: bool = False,
         routers: frozenset[str] = frozenset(),
     ) -> Decision:
-        """The decision about `plan`: a new one when Prometheus has answered or the user has
-        approved a proposal, else the last.
+        """The decision about `plan`: a new one when Prometheus has answered, the user has approved
+        a proposal or the spec has no place for it any more; else the last.
 
         `placed` says whether every instance serves where the plan wants it; `routers` are the pods
         whose router runs at present.
         """
         steady = len(self._steady.see(routers, now))
+        fitted = fit(plan, spec)
+        decision = await self._plan(spec, fitted, now, placed=placed, steady=steady)
+        return decision if fitted is plan else adapted(decision, plan, now)
+
+    async def _plan(
+        self, spec: ServiceSpec, plan: PlanRecord, now: float, *, placed: bool, steady: int
+    ) -> Decision:
         plan = followed(tidy(plan, spec), placed, spec, now)
         self._watch(spec, now)
         answer = self._listen(spec, now)

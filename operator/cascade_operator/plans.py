@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from cascade_operator.spec import Mode, ServiceSpec
+from cascade_planner.explain import describe
 from cascade_planner.partition import Partition
 
 
@@ -206,7 +207,15 @@ def fit(plan: PlanRecord, spec: ServiceSpec) -> PlanRecord:
     fitted = Partition(ends, resize(spec.instances, counts))
     if fitted == plan.partition:
         return plan
-    return replace(plan, id=fitted.id, stages=stages_of(fitted), proposal=None, trial=None)
+    return replace(
+        plan,
+        id=fitted.id,
+        stages=stages_of(fitted),
+        gain_percent=None,
+        explanation=f"{describe(fitted)}: the plan before, adapted to the changed spec.",
+        proposal=None,
+        trial=None,
+    )
 
 
 def _fixed(spec: ServiceSpec) -> tuple[int, ...]:

@@ -150,7 +150,7 @@ class ServiceTask:
         spec = await self._parse(resource)
         view = await read_view(self._api, spec)
         plan = self._recall(spec, view)
-        view = await self._lift(spec, view, plan)
+        view = await self._lift(spec, view, fit(plan, spec))
         placed = is_placed(plan, view.snapshot, view.stage_map)
         decision = await self._planning.plan(
             spec,
@@ -173,10 +173,10 @@ class ServiceTask:
             raise
 
     def _recall(self, spec: ServiceSpec, view: View) -> PlanRecord:
-        """The plan in force, fitted to the spec: from the cluster, or what this task knew."""
+        """The plan in force: from the cluster, or what this task knew."""
         now = self._clock()
         plan = view.plan or self._plan or first_plan(spec, now)
-        return fit(plan.as_of(now), spec)
+        return plan.as_of(now)
 
     async def _lift(self, spec: ServiceSpec, view: View, plan: PlanRecord) -> View:
         """Turn placeholders into instances, up to the declared number."""

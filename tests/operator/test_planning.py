@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from cascade_operator.decisions import Decision
+from cascade_operator.decisions import Decision, Verdict
 from cascade_operator.faults import PrometheusError
 from cascade_operator.planning import Planning
-from cascade_operator.plans import PlanRecord, fit
+from cascade_operator.plans import PlanRecord, fit, stages_of
 from cascade_operator.reasons import Reason
 from cascade_operator.spec import ServiceSpec
 from cascade_operator.traffic import Latency, Reading
+from cascade_planner.partition import Partition
 from tests.operator.builders import NOW, approving, service
 from tests.operator.test_decide import ONE_STAGE, SPEC, reading
 
@@ -212,6 +213,44 @@ async def test_a_changed_spec_is_planned_at_once_and_what_was_asked_before_is_gi
     assert len(decision.plan.stages) >= 2
     assert [asked[0] for asked in reader.asked] == ["http://other:9090"] * 2
     assert reader.given_up == 1
+
+
+ADAPTED: dict[str, tuple[dict[str, Any], Verdict, Reason, str]] = {
+    "instances were added": (
+        {"gpuCount": 12}, Verdict.ADOPTED, Reason.INSTANCES_CHANGED,
+        "the plan was for 8 instances, the service has 12",
+    ),
+    "the model takes longer sequences": (
+        {"model": {"name": "m", "maxLength": 32768}}, Verdict.BOUNDARIES_CHANGED,
+        Reason.MAX_LENGTH_CHANGED, "the plan ended at 16384 tokens, the model does at 32768",
+    ),
+    "ranges were set by hand": (
+        {"planning": {"boundaries": [1024]}}, Verdict.BOUNDARIES_CHANGED, Reason.BOUNDARIES_FIXED,
+        "stages are to end at 1024 tokens, and ended at 512",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ADAPTED)
+async def test_what_the_spec_did_to_the_plan_is_recorded_and_told_once_because(case: str) -> None:
+    changed, verdict, reason, message = ADAPTED[case]
+    stand = Stand(Reader())
+    halves = Partition((512, 16384), (4, 4))
+    plan = replace(ONE_STAGE, stages=stages_of(halves), explanation="2 stages", gain_percent=9.0)
+    spec = service(**changed)
+    decision = await stand.plan(plan, NOW, spec)
+    record, event = decision.record, decision.event
+    assert decision.plan == fit(plan, spec) == decision.shown
+    assert record is not None
+    assert (record.verdict, record.reason, record.message) == (verdict, reason, message)
+    assert record.plan == decision.plan.id
+    assert event is not None
+    assert (event.reason is Reason.PLAN_ADOPTED) is (verdict is Verdict.ADOPTED)
+    assert decision.plan.gain_percent is None, "what was predicted, was of another plan"
+    assert decision.plan.explanation.endswith("adapted to the changed spec.")
+    later = await stand.plan(decision.plan, NOW + 1, spec)
+    assert (later.record, later.event) == (None, None)
+    stand.planning.stop()
 
 
 async def test_a_reading_that_fails_unexpectedly_is_told_like_one_that_fails(
