@@ -60,7 +60,10 @@ class Line:
         self._client = PrometheusConnect(
             url=url, retry=_NO_RETRY, session=self._session, timeout=connection.timeout_seconds
         )
-        self._session.mount(url, _Adapter(self._sockets))
+        # For the client's own prefix, and for all else: requests look the adapter up by their
+        # address as it is sent, in which `/%7E` and `/a/..` are spelt in another way.
+        for prefix in (url, "http://", "https://"):
+            self._session.mount(prefix, _Adapter(self._sockets))
 
     def ask(self, query: str) -> list[Any]:
         """The rows of an answer.

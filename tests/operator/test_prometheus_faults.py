@@ -291,15 +291,20 @@ async def test_a_pod_that_has_just_started_may_be_unknown_to_prometheus() -> Non
     assert reasons == [Reason.METRICS_READ, Reason.METRICS_READ, Reason.METRICS_INCOMPLETE]
 
 
-@pytest.mark.parametrize("answer", [drip, silence, flood], ids=["drip", "silence", "flood"])
-async def test_a_reading_that_was_given_up_holds_no_thread(answer: Answer) -> None:
+@pytest.mark.parametrize(
+    ("answer", "path"),
+    [(drip, ""), (silence, ""), (flood, ""), (drip, "/%7Euser"), (drip, "/a/../b"), (drip, "/é")],
+)
+async def test_a_reading_that_was_given_up_holds_no_thread(answer: Answer, path: str) -> None:
+    """Also where the path is sent in another spelling than it is written in."""
     async with serving(answer) as server:
-        reader = PrometheusReader(Connection(server.url, timeout_seconds=1, operator_wide=True))
-        readings = [reader.read(server.url, "team", "demo", 600) for _ in range(10)]
+        url = f"{server.url}{path}"
+        reader = PrometheusReader(Connection(url, timeout_seconds=1, operator_wide=True))
+        readings = [reader.read(url, "team", "demo", 600) for _ in range(10)]
         ends = await asyncio.gather(*readings, return_exceptions=True)
         assert {type(end) for end in ends} == {PrometheusError}
         server.answer = HEALTHY
-        assert (await reader.read(server.url, "team", "demo", 600)).age_seconds == 5
+        assert (await reader.read(url, "team", "demo", 600)).age_seconds == 5
         reader.close()
 
 
