@@ -11,18 +11,17 @@ from contextlib import contextmanager
 from typing import Final
 
 import requests
-from prometheus_api_client.exceptions import PrometheusApiClientException
 
-from cascade_operator.connection import Connection
-from cascade_operator.credentials import InvalidCredentials
-from cascade_operator.line import (
-    MAX_ANSWER_BYTES,
+from cascade_operator.answer import (
+    MAX_BYTES,
+    AnswerError,
     Incomplete,
     NotPrometheus,
-    QueryFailed,
     StatusError,
     TooLarge,
 )
+from cascade_operator.connection import Connection
+from cascade_operator.credentials import InvalidCredentials
 from cascade_operator.reasons import Reason
 
 _NOT_PROMETHEUS: Final = (
@@ -62,27 +61,20 @@ def too_slow(connection: Connection, seconds: float) -> PrometheusError:
     )
 
 
-def not_prometheus(connection: Connection) -> PrometheusError:
-    """The answer has another form."""
-    return _failure(connection, Reason.PROMETHEUS_FAILED, _NOT_PROMETHEUS)
-
-
 @contextmanager
 def told(connection: Connection) -> Iterator[None]:
     """Turns every failure of asking into a PrometheusError."""
     try:
         yield
-    except (InvalidCredentials, StatusError, QueryFailed, Incomplete, TooLarge) as error:
+    except (InvalidCredentials, AnswerError) as error:
         raise _of_answer(connection, error) from None
-    except NotPrometheus:
-        raise not_prometheus(connection) from None
     except requests.exceptions.InvalidURL:
         raise _no_address(connection) from None
     except requests.exceptions.SSLError as error:
         raise _of_tls(connection, error) from None
     except requests.Timeout:
         raise too_slow(connection, connection.timeout_seconds) from None
-    except (requests.RequestException, PrometheusApiClientException) as error:
+    except OSError as error:  # of requests, too
         raise _failure(
             connection,
             Reason.PROMETHEUS_UNREACHABLE,
@@ -90,8 +82,6 @@ def told(connection: Connection) -> Iterator[None]:
         ) from None
     except ValueError:
         raise _no_address(connection) from None
-    except (LookupError, TypeError, AttributeError):
-        raise not_prometheus(connection) from None
 
 
 def _of_answer(connection: Connection, error: Exception) -> PrometheusError:
@@ -109,10 +99,12 @@ def _of_answer(connection: Connection, error: Exception) -> PrometheusError:
         return _failure(connection, Reason.METRICS_INCOMPLETE, what)
     if isinstance(error, TooLarge):
         what = (
-            f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB: check that it is the right "
+            f"the answer is larger than {MAX_BYTES >> 20} MiB: check that it is the right "
             "address, and that the metrics of routers are as they tell them"
         )
         return _failure(connection, Reason.PROMETHEUS_FAILED, what)
+    if isinstance(error, NotPrometheus):
+        return _failure(connection, Reason.PROMETHEUS_FAILED, _NOT_PROMETHEUS)
     what = "it says that the query failed: its own log says why"
     return _failure(connection, Reason.PROMETHEUS_FAILED, what)
 

@@ -15,38 +15,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util.retry import Retry
 
+from cascade_operator.answer import MAX_BYTES, Row, StatusError, TooLarge, rows_of
 from cascade_operator.connection import Connection
 from cascade_operator.credentials import read_credentials
 
-MAX_ANSWER_BYTES: Final = 2**24
-"""More than the buckets of any histogram and the routers of any pool."""
 _NO_RETRY: Final = Retry(total=0, read=False)
 """The next pass is the retry: a hanging Prometheus must not hold a thread for minutes."""
-
-
-class StatusError(Exception):
-    """An answer with another status than 200."""
-
-    def __init__(self, code: int) -> None:
-        phrase = f" {HTTPStatus(code).phrase}" if code in set(HTTPStatus) else ""
-        super().__init__(f"HTTP {code}{phrase}")
-        self.code = code
-
-
-class TooLarge(Exception):
-    """An answer of more than MAX_ANSWER_BYTES."""
-
-
-class NotPrometheus(ValueError):
-    """An answer that is not of the form of Prometheus' HTTP API."""
-
-
-class QueryFailed(Exception):
-    """An answer that says that the query failed."""
-
-
-class Incomplete(Exception):
-    """An answer that says that it may lack data."""
 
 
 class Line:
@@ -65,13 +39,13 @@ class Line:
         for prefix in (url, "http://", "https://"):
             self._session.mount(prefix, _Adapter(self._sockets))
 
-    def ask(self, query: str) -> list[Any]:
+    def ask(self, query: str) -> list[Row]:
         """The rows of an answer.
 
-        Raises the errors of this file, requests.RequestException, and LookupError, TypeError or
-        AttributeError where the answer has another form.
+        Raises AnswerError; OSError, of which those of requests are some; ValueError for an address
+        that is none.
         """
-        rows: list[Any] = self._client.custom_query(query)
+        rows: list[Row] = self._client.custom_query(query)
         return rows
 
     def hang_up(self) -> None:
@@ -94,26 +68,25 @@ def _session(connection: Connection) -> requests.Session:
     return session
 
 
-def _check_answer(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Runs before redirects are followed, so that none is; the rest is checked as it is read."""
+def _check_answer(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
+    """Runs before redirects are followed, so that none is."""
     response.raw = _Bounded(response.raw)
     if response.status_code != HTTPStatus.OK:
         response.close()
         raise StatusError(response.status_code)
-    try:
-        answer = response.json()
-    except (ValueError, RecursionError):
-        raise NotPrometheus from None
-    if not isinstance(answer, dict):
-        raise NotPrometheus
-    if answer.get("status") == "error":
-        raise QueryFailed
-    if answer.get("status") != "success":
-        raise NotPrometheus
-    # `warnings` is of Prometheus, Thanos and Mimir, `isPartial` of VictoriaMetrics. `infos`, about
-    # the form of a query, are none of either.
-    if answer.get("warnings") or answer.get("isPartial"):
-        raise Incomplete
+    return _Understood(rows_of(response.content))
+
+
+class _Understood(requests.Response):
+    """An answer that has been read, for the client, which would take it for any JSON."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        super().__init__()
+        self.status_code = HTTPStatus.OK
+        self._rows = rows
+
+    def json(self, **_: Any) -> Any:
+        return {"data": {"result": self._rows}}
 
 
 class _Bounded:
@@ -130,7 +103,7 @@ class _Bounded:
         read = 0
         for part in self._raw.stream(size, **options):
             read += len(part)
-            if read > MAX_ANSWER_BYTES:
+            if read > MAX_BYTES:
                 self._raw.close()
                 raise TooLarge
             yield part

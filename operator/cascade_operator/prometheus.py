@@ -4,14 +4,15 @@ import asyncio
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from cascade_operator import queries
+from cascade_operator.answer import NotPrometheus, Row
 from cascade_operator.connection import Connection, connection_to
-from cascade_operator.faults import not_prometheus, told, too_slow
+from cascade_operator.faults import told, too_slow
 from cascade_operator.line import Line
 from cascade_operator.traffic import Latency, Reading
-from cascade_planner.histogram import LengthHistogram
+from cascade_planner.histogram import MAX_RATE, LengthHistogram
 
 _READING: Final = 3.0
 """Limit of one reading, all queries and the wait for a thread included, as a multiple of the limit
@@ -77,10 +78,10 @@ async def _read(
 ) -> Reading:
     """The answers to all questions, each within its time."""
 
-    async def ask(query: str) -> list[Any]:
-        def work() -> list[Any]:
+    async def ask(query: str, understand: Callable[[list[Row]], T]) -> T:
+        def work() -> T:
             with told(connection):
-                return line.ask(query)
+                return _understood(line.ask(query), understand)
 
         try:
             async with asyncio.timeout(connection.timeout_seconds):
@@ -89,54 +90,68 @@ async def _read(
             raise too_slow(connection, connection.timeout_seconds) from None
 
     scope = queries.Scope(namespace, service, connection.labels)
-    prompts = await ask(queries.prompt_lengths(scope, window_seconds))
-    finals = await ask(queries.final_lengths(scope, window_seconds))
-    decoded = await ask(queries.decoded_lengths(scope, window_seconds))
-    age = await ask(queries.sample_age(scope))
-    targets = await ask(queries.series_of_targets(scope))
-    seconds = await ask(queries.completed_seconds(scope, window_seconds))
-    requests = await ask(queries.completed_requests(scope, window_seconds))
-    try:
-        return Reading(
-            prompts=_histogram(prompts, "le"),
-            finals=_histogram(finals, "le"),
-            decoded=_histogram(decoded, queries.DECODE_LABEL),
-            age_seconds=_age(age),
-            series_of_targets=_series(targets),
-            latency=_latency(seconds, requests, window_seconds),
-        )
-    except (LookupError, TypeError, AttributeError, ValueError, OverflowError):
-        raise not_prometheus(connection) from None
+    return Reading(
+        prompts=await ask(queries.prompt_lengths(scope, window_seconds), _lengths),
+        finals=await ask(queries.final_lengths(scope, window_seconds), _lengths),
+        decoded=await ask(queries.decoded_lengths(scope, window_seconds), _decoded),
+        age_seconds=await ask(queries.sample_age(scope), _age),
+        series_of_targets=await ask(queries.series_of_targets(scope), _series),
+        latency=_latency(
+            await ask(queries.completed_seconds(scope, window_seconds), _rate),
+            await ask(queries.completed_requests(scope, window_seconds), _rate),
+            window_seconds,
+        ),
+    )
 
 
 async def _in(threads: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     return await asyncio.get_running_loop().run_in_executor(threads, work)
 
 
-def _histogram(rows: list[Any], label: str) -> LengthHistogram:
-    return LengthHistogram.of((row["metric"].get(label, ""), row["value"][1]) for row in rows)
+def _understood(rows: list[Row], understand: Callable[[list[Row]], T]) -> T:
+    """What the rows say. Raises NotPrometheus where they have another form."""
+    try:
+        return understand(rows)
+    except (ValueError, OverflowError):
+        raise NotPrometheus from None
 
 
-def _age(rows: list[Any]) -> float:
+def _lengths(rows: list[Row]) -> LengthHistogram:
+    return _histogram(rows, "le")
+
+
+def _decoded(rows: list[Row]) -> LengthHistogram:
+    return _histogram(rows, queries.DECODE_LABEL)
+
+
+def _histogram(rows: list[Row], label: str) -> LengthHistogram:
+    return LengthHistogram.of((row.metric.get(label, ""), row.value[1]) for row in rows)
+
+
+def _age(rows: list[Row]) -> float:
     """Age of the newest sample; without any, infinite. Clocks may differ by a little."""
-    ages = [float(row["value"][1]) for row in rows]
+    ages = [_value(row) for row in rows]
     if any(math.isnan(age) for age in ages):
         raise ValueError("no age")
     return max(0.0, min(ages)) if ages else math.inf
 
 
-def _series(rows: list[Any]) -> tuple[int, ...]:
-    return tuple(sorted(int(float(row["value"][1])) for row in rows))
+def _series(rows: list[Row]) -> tuple[int, ...]:
+    return tuple(sorted(int(_value(row)) for row in rows))
 
 
-def _latency(seconds: list[Any], requests: list[Any], window_seconds: int) -> Latency | None:
+def _rate(rows: list[Row]) -> float:
+    """Per second; 0 without a series."""
+    return _value(rows[0]) if rows else 0.0
+
+
+def _value(row: Row) -> float:
+    return float(row.value[1])
+
+
+def _latency(seconds: float, requests: float, window_seconds: int) -> Latency | None:
     """None where no request completed. Counters that were reset may give what is no time."""
-    if not seconds or not requests:
+    if not 0 < requests <= MAX_RATE:
         return None
-    total, rate = float(seconds[0]["value"][1]), float(requests[0]["value"][1])
-    if not (0 < rate < math.inf and 0 < total < math.inf):
-        return None
-    mean_ms, count = 1000 * total / rate, rate * window_seconds
-    if not (0 < mean_ms < math.inf and count < math.inf):
-        return None
-    return Latency(mean_ms, count)
+    mean_ms = 1000 * seconds / requests
+    return Latency(mean_ms, requests * window_seconds) if 0 < mean_ms < math.inf else None

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade_operator.connection import Connection, connection_to
-from cascade_operator.faults import PrometheusError
+from cascade_operator.faults import PrometheusError, told
+from cascade_operator.line import Line
 from cascade_operator.prometheus import PrometheusReader
 from cascade_operator.reasons import Reason
 from e2e.cluster.certificates import Authority, Subject
@@ -224,6 +225,16 @@ async def test_new_authorities_and_certificates_are_used_from_the_next_reading_o
             reader.close()
             assert len(server.requests) == 14
             assert len(other.requests) in (0, 14)
+
+
+@openssl
+def test_authorities_that_vanish_within_a_reading_are_named(tmp_path: Path) -> None:
+    Authority(tmp_path)
+    connection = Connection("https://127.0.0.1:9", ca_file=str(tmp_path / "ca.crt"))
+    line = Line(connection)
+    (tmp_path / "ca.crt").unlink()
+    with pytest.raises(PrometheusError, match=r"invalid path: .*/ca\.crt"), told(connection):
+        line.ask("up")
 
 
 @openssl

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from cascade_operator.answer import MAX_BYTES
 from cascade_operator.connection import Connection
 from cascade_operator.decide import decide
 from cascade_operator.decisions import Decision
 from cascade_operator.faults import PrometheusError
 from cascade_operator.finding import Finding
-from cascade_operator.line import MAX_ANSWER_BYTES
 from cascade_operator.planning import Planning
 from cascade_operator.plans import PlanRecord
 from cascade_operator.prometheus import PrometheusReader
@@ -79,14 +79,23 @@ def error(status: int) -> Answer:
     return saying(status, f'{{"status": "error", "errorType": "x", "error": "{SECRET}"}}')
 
 
-def with_value(rows: Rows, value: str) -> Rows:
+def with_first(rows: Rows, value: str) -> Rows:
+    """The same, but for the value of the first row."""
     return [{**rows[0], "value": [1.0, value]}, *rows[1:]]
 
 
-BOMB = gzip.compress(b" " * (MAX_ANSWER_BYTES + 1))
+def rates(histogram: str, value: str, words: str) -> tuple[str, Answer, Reason, str]:
+    """The fault of a histogram whose first bucket has this rate."""
+    rows = with_first(getattr(HEALTHY, histogram), value)
+    words = f"is {words}: check that it is rate() of a counter"
+    return f"a rate of {value} in {histogram}", HEALTHY.with_(**{histogram: rows}), MALFORMED, words
+
+
+BOMB = gzip.compress(b" " * (MAX_BYTES + 1))
 MISSING = Reason.METRICS_MISSING
 MALFORMED = Reason.METRICS_MALFORMED
 INCOMPLETE = Reason.METRICS_INCOMPLETE
+STALE = Reason.METRICS_STALE
 FAILED = Reason.PROMETHEUS_FAILED
 UNREACHABLE = Reason.PROMETHEUS_UNREACHABLE
 UNAUTHORIZED = Reason.PROMETHEUS_UNAUTHORIZED
@@ -110,12 +119,12 @@ FAULTS: list[tuple[str, Answer, Reason, str]] = [
     ("nothing at all", silence, UNREACHABLE, f"no full answer within {HASTE:g} s: check that it"),
     ("a head without end", drip, UNREACHABLE, f"no full answer within {HASTE:g} s"),
     ("a body without end", drip_body, UNREACHABLE, f"no full answer within {HASTE:g} s"),
-    ("a flood", flood, FAILED, "the answer is larger than 16 MiB: check that it is the right"),
+    ("a flood", flood, FAILED, "the answer is larger than 1 MiB: check that it is the right"),
     (
         "a small answer that unpacks to a large one",
         saying(200, BOMB, Content_Encoding="gzip"),
         FAILED,
-        "the answer is larger than 16 MiB",
+        "the answer is larger than 1 MiB",
     ),
     (
         "what cannot be unpacked",
@@ -142,40 +151,25 @@ FAULTS: list[tuple[str, Answer, Reason, str]] = [
         MISSING,
         "there is no series of final lengths: check that Prometheus scrapes the pods",
     ),
-    (
-        "a NaN",
-        HEALTHY.with_(prompts=with_value(HEALTHY.prompts, "NaN")),
-        MALFORMED,
-        "is nan: check that it is rate() of a counter",
-    ),
-    (
-        "an infinite rate",
-        HEALTHY.with_(finals=with_value(HEALTHY.finals, "+Inf")),
-        MALFORMED,
-        "is inf: check that it is rate() of a counter",
-    ),
-    (
-        "a negative rate",
-        HEALTHY.with_(prompts=with_value(HEALTHY.prompts, "-1")),
-        MALFORMED,
-        "is -1.0: check that it is rate() of a counter",
-    ),
+    rates("prompts", "NaN", "nan"),
+    rates("prompts", "-1", "-1.0"),
+    rates("finals", "+Inf", "inf"),
     (
         "no age",
-        HEALTHY.with_(age=with_value(HEALTHY.age, "NaN")),
+        HEALTHY.with_(age=with_first(HEALTHY.age, "NaN")),
         FAILED,
         "not that of a Prometheus",
     ),
     (
         "old samples",
-        HEALTHY.with_(age=with_value(HEALTHY.age, "500")),
-        Reason.METRICS_STALE,
+        HEALTHY.with_(age=with_first(HEALTHY.age, "500")),
+        STALE,
         "the newest sample is 500 s old",
     ),
     (
         "series that ended",
         HEALTHY.with_(age=[], targets=[]),
-        Reason.METRICS_STALE,
+        STALE,
         "scrapes no router at present",
     ),
     (
@@ -266,6 +260,7 @@ async def test_a_fault_has_its_reason_and_advice_and_keeps_the_last_plan(
     assert (found.reason, decision.finding.reason) == (reason, Reason.PLAN_KEPT), found.message
     assert decision.plan == plan
     assert words in found.message
+    assert server.url in found.message or found.reason in (MISSING, MALFORMED, INCOMPLETE, STALE)
     assert found.message.endswith("; the plan in force was made at 2026-02-02T02:40:00Z")
     for hidden in (TOKEN, SECRET, "own-words", "\n"):
         assert hidden not in found.message
