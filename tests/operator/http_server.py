@@ -52,11 +52,13 @@ async def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIte
         busy.add(task)
         # A client that hangs up is what many tests are about, and so is the end of the server.
         with suppress(OSError, EOFError, asyncio.CancelledError):
-            await _serve(server, reader, writer)
-            writer.close()
-            await writer.wait_closed()
-        writer.transport.abort()
-        await asyncio.sleep(0)  # in which the socket is closed
+            try:
+                await _serve(server, reader, writer)
+                writer.close()
+                await writer.wait_closed()
+            finally:
+                writer.transport.abort()
+                await asyncio.sleep(0)  # in which the socket is closed
         busy.discard(task)
 
     listener = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
@@ -122,6 +124,8 @@ class Answers:
     decoded: Rows
     age: Rows
     targets: Rows
+    seconds: Rows = field(default_factory=list)
+    completed: Rows = field(default_factory=list)
     more: Mapping[str, Any] = field(default_factory=dict)
     """Further members of the answer's outermost object."""
 
@@ -150,13 +154,16 @@ class Answers:
         writer.write(head(HTTPStatus.OK, len(body), Content_Type="application/json") + body)
 
     def _rows(self, query: str) -> Rows:
-        if query.startswith("count by"):
-            return self.targets
-        if query.startswith("time()"):
-            return self.age
-        if "prompt_tokens_bucket" in query:
-            return self.prompts
-        return self.finals if "final_tokens_bucket" in query else self.decoded
+        rows = {
+            "count by": self.targets,
+            "time()": self.age,
+            "prompt_tokens_bucket": self.prompts,
+            "final_tokens_bucket": self.finals,
+            "decode_tokens": self.decoded,
+            "request_seconds_sum": self.seconds,
+            "request_seconds_count": self.completed,
+        }
+        return next(found for words, found in rows.items() if words in query)
 
 
 def _rows(histogram: LengthHistogram, label: str) -> Rows:

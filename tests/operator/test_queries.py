@@ -81,3 +81,10 @@ def test_a_question_is_about_one_service_of_one_cluster(name: str) -> None:
 def test_namespace_and_service_win_over_labels_of_the_same_name() -> None:
     labels = {"namespace": "theirs", "service": "theirs"}
     assert str(Scope("team", "demo", labels)) == 'namespace="team",service="demo"'
+
+
+def test_the_decode_counter_is_asked_for_by_length() -> None:
+    assert queries.decoded_lengths(Scope("team", "demo"), 600) == (
+        "sum by (le_length) (rate(cascade_decode_tokens_total"
+        '{namespace="team",service="demo"}[600s]))'
+    )
