@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTPResponse
 from typing import Any, Final
 
 import requests
@@ -158,12 +159,24 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+class _WithoutCookies(HTTPResponse):
+    """An answer whose cookies are not read: of a few MiB of them, requests make 100."""
+
+    def begin(self) -> None:
+        super().begin()
+        del self.headers["Set-Cookie"]
+
+
 def _pools(sockets: _Sockets) -> dict[str, type[HTTPConnectionPool]]:
     class Plain(HTTPConnection):
+        response_class = _WithoutCookies
+
         def _new_conn(self) -> socket.socket:
             return sockets.hold(super()._new_conn())
 
     class Tls(HTTPSConnection):
+        response_class = _WithoutCookies
+
         def _new_conn(self) -> socket.socket:
             return sockets.hold(super()._new_conn())
 

@@ -5,17 +5,19 @@ import gzip
 import logging
 import shutil
 import ssl
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from cascade_operator.answer import MAX_BYTES
+from cascade_operator.answer import MAX_BYTES, StatusError
 from cascade_operator.connection import Connection
 from cascade_operator.decide import decide
 from cascade_operator.decisions import Decision
 from cascade_operator.faults import PrometheusError
 from cascade_operator.finding import Finding
+from cascade_operator.line import Line
 from cascade_operator.planning import Planning
 from cascade_operator.plans import PlanRecord
 from cascade_operator.prometheus import PrometheusReader
@@ -301,6 +303,24 @@ async def test_a_reading_that_was_given_up_holds_no_thread(answer: Answer, path:
         server.answer = HEALTHY
         assert (await reader.read(url, "team", "demo", 600)).age_seconds == 5
         reader.close()
+
+
+async def test_cookies_do_not_fill_the_memory() -> None:
+    """Read, each of their attributes would take a hundred bytes."""
+    cookies = b"Set-Cookie: a=b" + b";a" * 30_000 + b"\r\n"
+
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 401 x\r\n" + cookies * 50 + b"Content-Length: 0\r\n\r\n")
+
+    async with serving(answer) as server:
+        line = Line(Connection(server.url))
+        tracemalloc.start()
+        with pytest.raises(StatusError):
+            await asyncio.to_thread(line.ask, "up")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        line.hang_up()
+    assert most < 16 * len(cookies * 50)
 
 
 async def test_addresses_that_users_chose_do_not_keep_the_operators_own_waiting() -> None:
