@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -24,13 +23,19 @@ Json = Mapping[str, Any]
 
 log = logging.getLogger(__name__)
 
-LEASE_SECONDS: Final = 12.0
+LEASE_SECONDS: Final = 9.0
 """A holder that did not renew for this long is taken to be dead."""
-RENEW_DEADLINE_SECONDS: Final = 9.0
+RENEW_DEADLINE_SECONDS: Final = 6.0
 """A leader whose last renewal is older writes no more. Less than the lease by the time that a
 write may take to arrive."""
 RENEW_SECONDS: Final = 2.0
+LOOK_SECONDS: Final = 1.0
+"""How often a candidate looks: a Lease that was given up waits so long at most."""
+RETRY_SECONDS: Final = 0.5
+"""Between a renewal that failed and the next."""
 REQUEST_SECONDS: Final = 2.0
+_RELEASE_TRIES: Final = 3
+_MARGIN_SECONDS: Final = 0.01
 
 
 class Verdict(Enum):
@@ -105,38 +110,62 @@ class Elector:
 
     async def campaign(self) -> None:
         """Return when this process has become the leader."""
-        failing = False
+        failing = waiting = False
         while not self._leading:
             try:
                 await self._round()
                 failing = False
+                if not self._leading and not waiting:
+                    log.info("standing by: %s leads", self._seen.holder if self._seen else "nobody")
+                    waiting = True
             except (ClusterError, TimeoutError) as error:
                 if not failing and not _overtaken(error):
                     self._warn(error)
                     failing = True
             if not self._leading:
-                await asyncio.sleep(RENEW_SECONDS / 2)
+                await asyncio.sleep(self._until_next_look())
         log.info("leading, by Lease %s/%s", self._namespace, self._name)
 
     async def hold(self) -> None:
         """Renew; return when the leadership is lost."""
+        pause = RENEW_SECONDS
         while self.may_write():
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(pause)
+            pause = RENEW_SECONDS
             try:
                 await self._round()
             except (ClusterError, TimeoutError) as error:
-                log.warning("the Lease could not be renewed: %s", error)
+                log.warning("the Lease could not be renewed: %s", str(error) or "no answer in time")
+                pause = RETRY_SECONDS
         self._leading = False
-        log.warning("no longer leading")
+        log.warning("no longer leading: another holds the Lease, or it was not renewed in time")
 
     async def release(self) -> None:
-        """Give the Lease up, so that another takes over at once."""
-        if not self.may_write() or self._lease is None:
-            return
+        """Give the Lease up if it is ours, so that another takes over at once.
+
+        Reads it first: a renewal or a take-over that was cancelled may have arrived all the same.
+        """
         self._leading = False
-        with suppress(ClusterError, TimeoutError):
-            async with asyncio.timeout(REQUEST_SECONDS):
-                await self._put("", self._lease)
+        for _ in range(_RELEASE_TRIES):
+            try:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    self._look(await self._api.get(kinds.LEASE, self._namespace, self._name))
+                    if self._seen is None or self._seen.holder != self._identity:
+                        return
+                    await self._put("", self._lease)
+                    log.info("the Lease is given up")
+                    return
+            except (ClusterError, TimeoutError) as error:
+                if not _overtaken(error):
+                    log.warning("the Lease could not be given up: %s", str(error) or "no answer")
+                    return
+
+    def _until_next_look(self) -> float:
+        """Seconds: not beyond the moment at which the holder that was seen is taken to be dead."""
+        if self._seen is None or self._seen.holder in ("", self._identity):
+            return LOOK_SECONDS
+        left = self._seen.changed_at + LEASE_SECONDS - self._clock()
+        return min(LOOK_SECONDS, max(left, 0.0) + _MARGIN_SECONDS)
 
     def _warn(self, error: Exception) -> None:
         """Said once per row of failures: an operator that waits in silence looks like a standby."""

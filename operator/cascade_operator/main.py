@@ -40,28 +40,38 @@ def main() -> None:
 
 async def run(settings: Settings) -> int:
     """Run until a signal (0), or until the leadership is lost or the watch ends (1)."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = _stop_on_signals()
     vitals = Vitals()
     health = await serve_health(settings.health_host, settings.health_port, vitals)
     async with health, await _api_client() as api_client:
-        election = Cluster(api_client)
-        elector = Elector(election, settings.namespace, settings.lease_name, settings.pod_name)
         if not settings.leader_election:
             return await _lead(settings, Cluster(api_client), vitals, stop)
-        if not await _unless(stop, elector.campaign()):
-            return 0
+        lease = settings.namespace, settings.lease_name
+        elector = Elector(Cluster(api_client), *lease, settings.pod_name)
         try:
-            leading = asyncio.create_task(elector.hold())
-            leading.add_done_callback(lambda _: stop.set())
-            api = Cluster(api_client, elector.may_write)
-            code = await _lead(settings, api, vitals, stop)
-            return 1 if leading.done() else code
+            if not await _unless(stop, elector.campaign()):
+                return 0
+            holding = asyncio.create_task(elector.hold())
+            holding.add_done_callback(lambda _: stop.set())
+            code = await _lead(settings, Cluster(api_client, elector.may_write), vitals, stop)
+            lost = holding.done()
+            holding.cancel()
+            return 1 if lost else code
         finally:
-            leading.cancel()
             await elector.release()
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT."""
+    stop = asyncio.Event()
+
+    def told(number: signal.Signals) -> None:
+        log.info("stopping on %s", number.name)
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told, number)
+    return stop
 
 
 async def _lead(settings: Settings, api: Cluster, vitals: Vitals, stop: asyncio.Event) -> int:

@@ -10,6 +10,7 @@ from cascade_operator import elector as elector_module
 from cascade_operator.cluster import WRITE_SECONDS, ClusterError
 from cascade_operator.elector import (
     LEASE_SECONDS,
+    LOOK_SECONDS,
     RENEW_DEADLINE_SECONDS,
     REQUEST_SECONDS,
     Elector,
@@ -149,6 +150,45 @@ async def test_a_released_lease_is_taken_at_once(clock: Clock) -> None:
     assert two.may_write()
 
 
+async def test_a_lease_is_given_up_although_a_cancelled_renewal_has_arrived(clock: Clock) -> None:
+    leases = Leases()
+    one, two = elector(leases, "one", clock), elector(leases, "two", clock)
+    await one.campaign()
+    assert leases.lease is not None
+    leases._store(leases.lease)
+    await one.release()
+    assert leases.holder == ""
+    await two._round()
+    assert two.may_write()
+
+
+async def test_a_take_over_that_was_cancelled_is_given_up_too(clock: Clock) -> None:
+    leases = Leases()
+    await elector(leases, "one", clock).campaign()
+    await elector(leases, "one", clock).release()
+    assert leases.holder == ""
+
+
+async def test_the_lease_of_another_is_not_given_up(clock: Clock) -> None:
+    leases = Leases()
+    await elector(leases, "one", clock).campaign()
+    await elector(leases, "two", clock).release()
+    assert leases.holder == "one"
+
+
+async def test_a_candidate_looks_at_the_moment_at_which_a_lease_ends(clock: Clock) -> None:
+    leases = Leases()
+    one, two = elector(leases, "one", clock), elector(leases, "two", clock)
+    await one.campaign()
+    await two._round()
+    assert two._until_next_look() == LOOK_SECONDS
+    clock.now += LEASE_SECONDS - 0.2
+    assert two._until_next_look() == pytest.approx(0.2, abs=0.02)
+    clock.now += two._until_next_look()
+    await two._round()
+    assert two.may_write()
+
+
 async def test_a_leader_that_cannot_renew_writes_no_more(clock: Clock) -> None:
     leases = Leases()
     one = elector(leases, "one", clock)
@@ -180,7 +220,7 @@ async def test_a_campaign_says_why_it_fails(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(elector_module, "RENEW_SECONDS", 0.0)
+    monkeypatch.setattr(elector_module, "LOOK_SECONDS", 0.0)
     leases = Leases()
     leases.failures = [ClusterError(status, "", message) for status, message in failures]
     with caplog.at_level("WARNING"):
