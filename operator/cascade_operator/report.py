@@ -31,7 +31,8 @@ class Reporter:
         self._written = 0.0
 
     async def report(self, resource: Json, seen: Observation, now: float) -> bool:
-        """Write the status of `seen`; False when it changed but it is too early to write it."""
+        """Write the status of `seen`; False when it changed but is not written: it is too early, or
+        the CascadeService is not what the pass began with."""
         previous = resource.get("status", {})
         status = render_status(seen, previous, now)
         happenings = list(changes(by_type(previous), status["conditions"]))
@@ -44,7 +45,8 @@ class Reporter:
         urgent = seen.settled or seen.event is not None or bool(happenings)
         if not urgent and 0 <= now - self._written < _PACE_SECONDS:
             return False
-        await self._write(resource, status, now)
+        if not await self._write(resource, status, now):
+            return False
         await self._tell(seen.spec, happenings, now)
         return True
 
@@ -56,12 +58,15 @@ class Reporter:
         if status != previous:
             await self._write(resource, status, now)
 
-    async def _write(self, resource: Json, status: Json, now: float) -> None:
+    async def _write(self, resource: Json, status: Json, now: float) -> bool:
+        """Whether it is written: only over the status that was read, so that an operator that was
+        suspended in mid-write cannot take back what its successor has said."""
         metadata = resource["metadata"]
+        read = {key: metadata[key] for key in ("name", "uid", "resourceVersion")}
         manifest = {
             "apiVersion": kinds.CASCADE_SERVICE.api_version,
             "kind": kinds.CASCADE_SERVICE.kind,
-            "metadata": {"name": metadata["name"], "uid": metadata["uid"]},
+            "metadata": read,
             "status": status,
         }
         try:
@@ -70,9 +75,10 @@ class Reporter:
             )
         except ClusterError as error:
             if error.gone or error.conflict:
-                return
+                return False
             raise Retry(Reason.CLUSTER_ERROR, f"status: {error}") from error
         self._written = now
+        return True
 
     async def _tell(self, spec: ServiceSpec, happenings: Sequence[Happening], now: float) -> None:
         """Events are a courtesy: a refused one is logged and forgotten."""
