@@ -53,6 +53,9 @@ async def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIte
         # A client that hangs up is what many tests are about, and so is the end of the server.
         with suppress(OSError, EOFError, asyncio.CancelledError):
             try:
+                if tls is not None:
+                    # Here, and not by the listener, which forgets who has not shaken hands yet.
+                    await writer.start_tls(tls)
                 await _serve(server, reader, writer)
                 writer.close()
                 await writer.wait_closed()
@@ -61,7 +64,7 @@ async def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIte
                 await asyncio.sleep(0)  # in which the socket is closed
         busy.discard(task)
 
-    listener = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
+    listener = await asyncio.start_server(talk, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     server.url = f"{'https' if tls else 'http'}://127.0.0.1:{port}"
     try:
