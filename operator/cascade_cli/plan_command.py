@@ -15,13 +15,14 @@ from cascade_cli.plan_options import DEFAULT_WINDOW, check_options
 from cascade_cli.plan_options import add_arguments as add_arguments
 from cascade_cli.plan_output import print_answer
 from cascade_cli.pool import Pool, pool_of
-from cascade_cli.prometheus import Connection, read_prometheus, shown
+from cascade_cli.prometheus import Connection, read_prometheus
 from cascade_cli.trace_source import observe_trace
 from cascade_planner.histogram import MAX_RATE
 from cascade_planner.objective import Objective
 from cascade_planner.plan import PlanOptions, solve
 from cascade_planner.sensitivity import Sensitivity, compare
 from cascade_policy.engine_model import EngineModel
+from cascade_prometheus.address import shown
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,42 +1,35 @@
 """Length histograms from a Prometheus that scrapes vLLM or our routers."""
 
 import math
-import re
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
 from prometheus_api_client import PrometheusConnect
-from prometheus_api_client.exceptions import PrometheusApiClientException
-from urllib3.util.retry import Retry
 
 from cascade_cli.errors import BadInput, NoTraffic, Unreachable
 from cascade_cli.histograms import Family, Histograms, Owner, Times, read_metrics
 from cascade_planner.histogram import LengthHistogram
+from cascade_prometheus.address import shown
+from cascade_prometheus.answers import NOT_PROMETHEUS, StatusError, TooLarge, brief, check
+from cascade_prometheus.client import InvalidAuthorities, check_authorities, new_client
+from cascade_prometheus.selectors import quoted
 
 TIMEOUT_SECONDS: Final = 30.0
 """Limit of connecting, and of each wait for more of an answer: a window may be weeks."""
 MAX_ANSWER_BYTES: Final = 2**24
 """More than the buckets of any histogram, or the models of any cluster."""
-_NO_RETRY: Final = Retry(total=0, read=False)
 _SPAN_STEPS: Final = 100
 """Samples by which the start of the metrics within the window is looked for."""
 
-_NOT_PROMETHEUS: Final = (
-    "the answer is not that of a Prometheus: check that the address is of the server, without "
-    "/api/v1"
-)
 _HINTS: Final[Mapping[int, str]] = {
     400: "check --selector",
     401: "give credentials with --bearer-token-file or --header",
     403: "these credentials may not query; check --bearer-token-file or --header",
-    404: "check that the address is of the server, without /api/v1",
     422: "check --selector",
 }
 
@@ -64,12 +57,6 @@ def read_prometheus(
         return read_metrics(_Queries(client, window_seconds, selector), where, model)
 
 
-def shown(url: str) -> str:
-    """The address as it may be shown: without user, password, query and fragment."""
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{re.split('[?#]', rest.rpartition('@')[2])[0]}"
-
-
 @contextmanager
 def _client(connection: Connection, where: str) -> Iterator[PrometheusConnect]:
     """A client whose every failure is an Unreachable that shows no secret."""
@@ -83,16 +70,14 @@ def _client(connection: Connection, where: str) -> Iterator[PrometheusConnect]:
             # Without it the user's netrc file would win over the token that was asked for.
             session.auth = lambda request: request
         try:
-            yield PrometheusConnect(
-                url=connection.url.rstrip("/"),
-                retry=_NO_RETRY,
-                session=session,
-                timeout=connection.timeout_seconds,
-            )
+            yield new_client(connection.url, session, connection.timeout_seconds)
         except (Unreachable, BadInput, NoTraffic):
             raise
-        except _AnswerError as error:
-            raise Unreachable(f"{where}: {error}") from None
+        except StatusError as error:
+            advice = error.advice or _HINTS.get(error.code, "check that it is healthy")
+            raise Unreachable(f"{where}: {error}: {advice}") from None
+        except TooLarge as error:
+            raise Unreachable(f"{where}: {error}: narrow it down with --selector") from None
         except requests.exceptions.SSLError:
             raise Unreachable(
                 f"{where}: its certificate is not trusted: name its authority with --ca-file"
@@ -103,11 +88,11 @@ def _client(connection: Connection, where: str) -> Iterator[PrometheusConnect]:
                 "or ask for a shorter --window"
             ) from None
         except requests.JSONDecodeError:
-            raise Unreachable(f"{where}: {_NOT_PROMETHEUS}") from None
-        except (requests.RequestException, PrometheusApiClientException) as error:
-            raise Unreachable(f"{where}: {_brief(error)}: check the address") from None
+            raise Unreachable(f"{where}: {NOT_PROMETHEUS}") from None
+        except requests.RequestException as error:
+            raise Unreachable(f"{where}: {brief(error)}: check the address") from None
         except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
-            raise Unreachable(f"{where}: {_NOT_PROMETHEUS}") from None
+            raise Unreachable(f"{where}: {NOT_PROMETHEUS}") from None
 
 
 def _check_address(url: str, where: str) -> None:
@@ -124,64 +109,13 @@ def _check_ca_file(path: Path | None) -> None:
     if path is None:
         return
     try:
-        ssl.create_default_context(cafile=path)
-    except ssl.SSLError:
-        raise BadInput(f"--ca-file {path} holds no certificate in PEM") from None
-    except OSError as error:
-        raise BadInput(f"--ca-file {path} cannot be read: {error.strerror or error}") from None
-
-
-class _AnswerError(Exception):
-    """An answer with another status than 200, or one without end."""
-
-
-class _Bounded:
-    """The body of an answer, which must not fill the memory."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-    def stream(self, size: int, **options: Any) -> Iterator[bytes]:
-        """Its parts. Raises _AnswerError beyond MAX_ANSWER_BYTES."""
-        read = 0
-        for part in self._raw.stream(size, **options):
-            read += len(part)
-            if read > MAX_ANSWER_BYTES:
-                raise _AnswerError(
-                    f"the answer is larger than {MAX_ANSWER_BYTES >> 20} MiB: narrow it down with "
-                    "--selector"
-                )
-            yield part
+        check_authorities(path)
+    except InvalidAuthorities as error:
+        raise BadInput(f"--ca-file {error}") from None
 
 
 def _check_answer(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Runs before redirects are followed, so that none is. The server's words are not repeated."""
-    response.raw = _Bounded(response.raw)
-    code = response.status_code
-    if code == HTTPStatus.OK:
-        return
-    response.close()
-    phrase = f" {HTTPStatus(code).phrase}" if code in set(HTTPStatus) else ""
-    hint = _HINTS.get(code, "check that it is healthy")
-    if 300 <= code < 400:
-        hint = (
-            "redirects are not followed, because credentials would go along: write the final "
-            "address"
-        )
-    raise _AnswerError(f"HTTP {code}{phrase}: {hint}")
-
-
-def _brief(error: Exception) -> str:
-    """The innermost cause in one line: the outer ones are about connection pools."""
-    cause: BaseException = error
-    while (inner := cause.__cause__ or cause.__context__) is not None:
-        cause = inner
-    if isinstance(cause, OSError) and not isinstance(cause, requests.RequestException):
-        return cause.strerror or str(cause)
-    return type(cause).__name__
+    check(response, MAX_ANSWER_BYTES)
 
 
 class _Queries:
@@ -240,9 +174,7 @@ class _Queries:
         return f"increase({metric}{{{self._scope(family, owner)}}}[{self._window}s])"
 
     def _scope(self, family: Family, owner: Owner) -> str:
-        own = [
-            f'{name}="{_quoted(value)}"' for name, value in zip(family.owner, owner, strict=True)
-        ]
+        own = [f'{name}="{quoted(value)}"' for name, value in zip(family.owner, owner, strict=True)]
         return ",".join([*own, *filter(None, [self._selector])])
 
     def _ask(self, query: str) -> list[Any]:
@@ -252,7 +184,3 @@ class _Queries:
 
 def _step(reach: int) -> int:
     return max(1, reach // _SPAN_STEPS)
-
-
-def _quoted(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -5,31 +5,15 @@ and a third of a second in which nothing else of the operator runs; as these rec
 nothing.
 """
 
-from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
+from cascade_prometheus.answers import AnswerError
+
 MAX_BYTES: Final = 2**20
 """More than the buckets of any histogram, or 5,000 routers of one service. The rows of an answer
 may take ten times as much."""
-
-
-class AnswerError(Exception):
-    """An answer that holds nothing to plan from."""
-
-
-class StatusError(AnswerError):
-    """An answer with another status than 200."""
-
-    def __init__(self, code: int) -> None:
-        phrase = f" {HTTPStatus(code).phrase}" if code in set(HTTPStatus) else ""
-        super().__init__(f"HTTP {code}{phrase}")
-        self.code = code
-
-
-class TooLarge(AnswerError):
-    """An answer of more than MAX_BYTES."""
 
 
 class NotPrometheus(AnswerError):

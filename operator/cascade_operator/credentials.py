@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from cascade_operator.connection import HEADER_NAME, Connection
+from cascade_prometheus.client import InvalidAuthorities, check_authorities
 
 _MAX_BYTES: Final = 65536
 """More than any token; a file without end would fill the memory."""
@@ -30,7 +31,10 @@ class Credentials:
 def read_credentials(connection: Connection) -> Credentials:
     """The credentials as they are now. Raises InvalidCredentials."""
     if connection.ca_file is not None:
-        _check_authorities(connection.ca_file)
+        try:
+            check_authorities(connection.ca_file)
+        except InvalidAuthorities as error:
+            raise InvalidCredentials(str(error)) from None
     return Credentials(
         headers={**connection.headers, **_headers(connection), **_authorization(connection)},
         verify=connection.ca_file or not connection.insecure,
@@ -73,15 +77,6 @@ def _line(path: Path) -> str:
     if not text or len(content) > _MAX_BYTES or not text.isascii() or not text.isprintable():
         raise InvalidCredentials(f"{path} does not hold one line of printable ASCII")
     return text
-
-
-def _check_authorities(path: str) -> None:
-    try:
-        ssl.create_default_context(cafile=path)
-    except ssl.SSLError:
-        raise InvalidCredentials(f"{path} holds no certificate in PEM") from None
-    except OSError as error:
-        raise InvalidCredentials(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _certificate(connection: Connection) -> tuple[str, str] | None:

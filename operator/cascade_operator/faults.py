@@ -4,7 +4,6 @@ Its answers are never shown: the address may be one that a user chose, of anythi
 operator can reach and the user cannot.
 """
 
-import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,25 +11,22 @@ from typing import Final
 
 import requests
 
-from cascade_operator.answer import (
-    MAX_BYTES,
-    AnswerError,
-    Incomplete,
-    NotPrometheus,
-    StatusError,
-    TooLarge,
-)
+from cascade_operator.answer import Incomplete, NotPrometheus
 from cascade_operator.connection import Connection
 from cascade_operator.credentials import InvalidCredentials
 from cascade_operator.reasons import Reason
-
-_NOT_PROMETHEUS: Final = (
-    "the answer is not that of a Prometheus: check that the address is of the server, without "
-    "/api/v1"
+from cascade_prometheus.address import shown
+from cascade_prometheus.answers import (
+    NOT_PROMETHEUS,
+    AnswerError,
+    StatusError,
+    TooLarge,
+    brief,
+    innermost,
 )
+
 _HINTS: Final = {
     400: "check that it is a Prometheus, and that it speaks http or https as the address says",
-    404: "check that the address is of the server, without /api/v1",
     422: "check that the planning window fits into what one query may look at there",
     429: "it limits queries: raise the limit there or spec.planning.intervalSeconds",
 }
@@ -42,13 +38,6 @@ class PrometheusError(Exception):
     def __init__(self, message: str, reason: Reason = Reason.PROMETHEUS_UNREACHABLE) -> None:
         super().__init__(message)
         self.reason = reason
-
-
-def shown(url: str) -> str:
-    """The address as it may be shown: without user, password, query and fragment."""
-    scheme, _, rest = url.partition("://")
-    rest = rest.rpartition("@")[2]
-    return f"{scheme}://{re.split('[?#]', rest)[0]}"
 
 
 def too_slow(connection: Connection, seconds: float) -> PrometheusError:
@@ -78,7 +67,7 @@ def told(connection: Connection) -> Iterator[None]:
         raise _failure(
             connection,
             Reason.PROMETHEUS_UNREACHABLE,
-            f"{_brief(error)}: check the address, that the server runs, and network rules",
+            f"{brief(error)}: check the address, that the server runs, and network rules",
         ) from None
     except ValueError:
         raise _no_address(connection) from None
@@ -99,12 +88,12 @@ def _of_answer(connection: Connection, error: Exception) -> PrometheusError:
         return _failure(connection, Reason.METRICS_INCOMPLETE, what)
     if isinstance(error, TooLarge):
         what = (
-            f"the answer is larger than {MAX_BYTES >> 20} MiB: check that it is the right "
-            "address, and that the metrics of routers are as they tell them"
+            f"{error}: check that it is the right address, and that the metrics of routers are as "
+            "they tell them"
         )
         return _failure(connection, Reason.PROMETHEUS_FAILED, what)
     if isinstance(error, NotPrometheus):
-        return _failure(connection, Reason.PROMETHEUS_FAILED, _NOT_PROMETHEUS)
+        return _failure(connection, Reason.PROMETHEUS_FAILED, NOT_PROMETHEUS)
     what = "it says that the query failed: its own log says why"
     return _failure(connection, Reason.PROMETHEUS_FAILED, what)
 
@@ -119,18 +108,13 @@ def _of_status(connection: Connection, error: StatusError) -> PrometheusError:
             "spec.prometheus.url out, or name a server that asks for none"
         )
         return _failure(connection, Reason.PROMETHEUS_UNAUTHORIZED, f"{error}: {advice}")
-    advice = _HINTS.get(error.code, "see its log, and that it is healthy")
-    if 300 <= error.code < 400:
-        advice = (
-            "redirects are not followed, because credentials would go along: write the final "
-            "address"
-        )
+    advice = error.advice or _HINTS.get(error.code, "see its log, and that it is healthy")
     return _failure(connection, Reason.PROMETHEUS_FAILED, f"{error}: {advice}")
 
 
 def _of_tls(connection: Connection, error: Exception) -> PrometheusError:
     """OpenSSL's words about certificates and alerts; those of a server are not among them."""
-    cause = _innermost(error)
+    cause = innermost(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         advice = (
             "name its authority in the chart's prometheus.caSecret, or the host as its certificate "
@@ -158,19 +142,3 @@ def _no_address(connection: Connection) -> PrometheusError:
 
 def _failure(connection: Connection, reason: Reason, what: str) -> PrometheusError:
     return PrometheusError(f"Prometheus at {shown(connection.url)}: {what}", reason)
-
-
-def _brief(error: Exception) -> str:
-    """The innermost cause in one line: the outer ones are about connection pools.
-
-    Only the operating system's words are repeated: others quote the address or the answer.
-    """
-    cause = _innermost(error)
-    system = isinstance(cause, OSError) and not isinstance(cause, requests.RequestException)
-    return f"{type(cause).__name__}: {cause}"[:300] if system else type(cause).__name__
-
-
-def _innermost(error: BaseException) -> BaseException:
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return error

@@ -2,26 +2,22 @@
 
 import socket
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 from http import HTTPStatus
 from http.client import HTTPResponse
-from typing import Any, Final
+from typing import Any
 
 import requests
 import urllib3
-from prometheus_api_client import PrometheusConnect
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util.retry import Retry
 
-from cascade_operator.answer import MAX_BYTES, Row, StatusError, TooLarge, rows_of
+from cascade_operator.answer import MAX_BYTES, Row, rows_of
 from cascade_operator.connection import Connection
 from cascade_operator.credentials import read_credentials
-
-_NO_RETRY: Final = Retry(total=0, read=False)
-"""The next pass is the retry: a hanging Prometheus must not hold a thread for minutes."""
+from cascade_prometheus.answers import check
+from cascade_prometheus.client import NO_RETRY, new_client
 
 
 class Line:
@@ -32,9 +28,7 @@ class Line:
         self._sockets = _Sockets()
         self._session = _session(connection)
         url = connection.url.rstrip("/")
-        self._client = PrometheusConnect(
-            url=url, retry=_NO_RETRY, session=self._session, timeout=connection.timeout_seconds
-        )
+        self._client = new_client(url, self._session, connection.timeout_seconds)
         # For the client's own prefix, and for all else: requests look the adapter up by their
         # address as it is sent, in which `/%7E` and `/a/..` are spelt in another way.
         for prefix in (url, "http://", "https://"):
@@ -71,10 +65,7 @@ def _session(connection: Connection) -> requests.Session:
 
 def _check_answer(response: requests.Response, *_: Any, **__: Any) -> requests.Response:
     """Runs before redirects are followed, so that none is."""
-    response.raw = _Bounded(response.raw)
-    if response.status_code != HTTPStatus.OK:
-        response.close()
-        raise StatusError(response.status_code)
+    check(response, MAX_BYTES)
     return _Understood(rows_of(response.content))
 
 
@@ -88,26 +79,6 @@ class _Understood(requests.Response):
 
     def json(self, **_: Any) -> Any:
         return {"data": {"result": self._rows}}
-
-
-class _Bounded:
-    """The body of an answer, which must not fill the memory."""
-
-    def __init__(self, raw: Any) -> None:
-        self._raw = raw
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._raw, name)
-
-    def stream(self, size: int, **options: Any) -> Iterator[bytes]:
-        """Its parts, unpacked. Raises TooLarge."""
-        read = 0
-        for part in self._raw.stream(size, **options):
-            read += len(part)
-            if read > MAX_BYTES:
-                self._raw.close()
-                raise TooLarge
-            yield part
 
 
 class _Sockets:
@@ -147,7 +118,7 @@ class _Adapter(HTTPAdapter):
 
     def __init__(self, sockets: _Sockets) -> None:
         self._pools = _pools(sockets)
-        super().__init__(max_retries=_NO_RETRY)
+        super().__init__(max_retries=NO_RETRY)
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)

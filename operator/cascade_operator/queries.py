@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cascade_policy import names
+from cascade_prometheus.selectors import quoted
 
 DECODE_LABEL: Final = "le_length"
 """Label of the decode counter: the upper end of the bucket, in tokens."""
@@ -30,7 +31,7 @@ class Scope:
     def __str__(self) -> str:
         """As it stands between the braces of a selector."""
         pairs = {**self.labels, "namespace": self.namespace, "service": self.service}
-        return ",".join(f'{name}="{_quoted(value)}"' for name, value in pairs.items())
+        return ",".join(f'{name}="{quoted(value)}"' for name, value in pairs.items())
 
 
 def prompt_lengths(scope: Scope, window_seconds: int) -> str:
@@ -103,7 +104,3 @@ def _rate(metric: str, scope: Scope, window_seconds: int) -> str:
 
 def _histogram(metric: str, scope: Scope, window_seconds: int) -> str:
     return f"sum by (le) (rate({metric}_bucket{{{scope}}}[{window_seconds}s]))"
-
-
-def _quoted(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlparse
 import httpx
 import pytest
 
-from cascade_cli.prometheus import MAX_ANSWER_BYTES, Connection, read_prometheus, shown
+from cascade_cli.prometheus import MAX_ANSWER_BYTES, Connection, read_prometheus
 from e2e.cluster.certificates import Authority
 from e2e.engine_simulator.options import read_options
 from e2e.engine_simulator.server import serving
@@ -297,10 +297,6 @@ def test_a_file_without_a_token_is_named(plan: Plan, tmp_path: Path, content: st
     said = plan("--bearer-token-file", path)
     assert said.status == 2
     assert f"--bearer-token-file {path} holds no token" in said.err
-
-
-def test_a_password_in_the_address_is_not_shown() -> None:
-    assert shown("https://me:secret@host:9090/prom?x=secret#secret") == "https://host:9090/prom"
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade_operator.answer import MAX_BYTES, StatusError
+from cascade_operator.answer import MAX_BYTES
 from cascade_operator.connection import Connection
 from cascade_operator.decide import decide
 from cascade_operator.decisions import Decision
@@ -23,6 +23,7 @@ from cascade_operator.plans import PlanRecord
 from cascade_operator.prometheus import PrometheusReader
 from cascade_operator.reasons import Reason
 from cascade_operator.steady import STEADY_SECONDS
+from cascade_prometheus.answers import StatusError
 from e2e.cluster.certificates import Authority
 from tests.operator.builders import NOW
 from tests.operator.http_server import Answer, Answers, Request, Rows, head, saying, serving, tls_of

@@ -1,0 +1,1 @@
+"""Asking a Prometheus that may be slow, sick, somebody else's or none."""
