@@ -46,7 +46,10 @@ def _authorization(connection: Connection) -> Mapping[str, str]:
     if connection.token_file is not None:
         return {"Authorization": f"Bearer {_line(Path(connection.token_file))}"}
     if connection.username_file is not None and connection.password_file is not None:
-        pair = f"{_line(Path(connection.username_file))}:{_line(Path(connection.password_file))}"
+        user = _line(Path(connection.username_file))
+        if ":" in user:
+            raise InvalidCredentials(f"{connection.username_file} holds a ':', which no user may")
+        pair = f"{user}:{_line(Path(connection.password_file))}"
         return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
     return {}
 

@@ -8,14 +8,15 @@ from cascade_operator.connection import HEADER_NAME, TIMEOUT_SECONDS, Connection
 from cascade_operator.environment import InvalidSettings, seconds, strings, switch
 
 _PREFIX: Final = "CASCADE_PROMETHEUS_"
-_URL: Final = re.compile(r"https?://[^/\s?#@]+(/[^\s?#@]*)?")
+URL: Final = re.compile(r"https?://([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^\s?#@]*)?")
+"""The addresses that the chart and CascadeServices take, too."""
 _LABEL_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def read_connection(environment: Mapping[str, str]) -> Connection | None:
     """How to reach it; None without an address. Raises InvalidSettings."""
     url = environment.get(f"{_PREFIX}URL", "")
-    if url and not _URL.fullmatch(url):
+    if url and not URL.fullmatch(url):
         raise InvalidSettings(
             f"{_PREFIX}URL must have the form http(s)://host[:port][/path]: leave out '?' and '#', "
             "and give user and password as files"
@@ -52,17 +53,18 @@ def risks(connection: Connection | None) -> list[str]:
     if connection.insecure:
         found.append("certificates of Prometheus are not checked: anybody may answer for it")
     secrets = (connection.token_file, connection.username_file, connection.headers_folder)
-    if connection.url.lower().startswith("http://") and any(secrets):
+    if connection.url.startswith("http://") and any(secrets):
         found.append("credentials for Prometheus are sent over http, without encryption")
     return found
 
 
 def _check_names(connection: Connection) -> None:
     for name, value in connection.headers.items():
-        if not HEADER_NAME.fullmatch(name) or not (value.isascii() and value.isprintable()):
+        plain = value.isascii() and value.isprintable() and value == value.strip()
+        if not HEADER_NAME.fullmatch(name) or not plain:
             raise InvalidSettings(
                 f"{_PREFIX}HEADERS: {name!r} must be the name of a header, and its value one line "
-                "of printable ASCII"
+                "of printable ASCII without spaces around it"
             )
     for name in connection.labels:
         if not _LABEL_NAME.fullmatch(name) or name in ("namespace", "service", "le", "le_length"):

@@ -23,7 +23,7 @@ OPENSHIFT_PROMETHEUS: Values = {
         "bundled": False,
         "url": "https://thanos-querier.openshift-monitoring.svc:9091",
         "caConfigMap": {"name": "openshift-service-ca.crt", "key": "service-ca.crt"},
-        "serviceAccountToken": {"enabled": True},
+        "serviceAccountToken": {"enabled": True, "expirationSeconds": 8640000},
     }
 }
 EVERYTHING_SET: Values = {

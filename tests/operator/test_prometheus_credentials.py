@@ -261,6 +261,7 @@ async def test_without_a_check_of_certificates_anybody_may_answer(tmp_path: Path
         ({"token_file": "/dev/zero"}, "/dev/zero does not hold one line"),
         ({"token_file": ""}, "cannot be read: Is a directory"),
         ({"username_file": "empty", "password_file": "umlaut"}, "empty does not hold one line"),
+        ({"username_file": "pair", "password_file": "pair"}, "pair holds a ':', which no user may"),
         ({"ca_file": "absent"}, "absent cannot be read: No such file"),
         ({"ca_file": "umlaut"}, "umlaut holds no certificate in PEM"),
         ({"headers_folder": "absent"}, "absent cannot be read"),
@@ -273,7 +274,15 @@ async def test_without_a_check_of_certificates_anybody_may_answer(tmp_path: Path
 async def test_a_file_that_cannot_be_used_is_named_and_not_shown(
     files: dict[str, str], words: str, tmp_path: Path
 ) -> None:
-    written(tmp_path, **{"empty": "\n", "two-lines": f"{TOKEN}\n{TOKEN}", "umlaut": f"{TOKEN}ü"})
+    written(
+        tmp_path,
+        **{
+            "empty": "\n",
+            "pair": f"a:{TOKEN}",
+            "two-lines": f"{TOKEN}\n{TOKEN}",
+            "umlaut": f"{TOKEN}ü",
+        },
+    )
     written(tmp_path / "odd", **{"X Secret": TOKEN})
     Authority(tmp_path).client("client", Subject("operator"))
     lock(tmp_path / "client.key", tmp_path / "locked.key")

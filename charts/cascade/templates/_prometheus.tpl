@@ -54,7 +54,12 @@ that say what to do, because a JSON schema has none of its own for that.
 {{- if and (hasPrefix "http://" $prometheus.url) (concat $tls $certificates) }}
 {{- fail (printf "prometheus.%s is about certificates, but prometheus.url begins with http://: write https://, or leave it out" (first (concat $tls $certificates))) }}
 {{- end }}
-{{- range $name, $value := $prometheus.headers }}
+{{- range $name, $_ := $prometheus.labels }}
+{{- if has $name (list "namespace" "service" "le" "le_length") }}
+{{- fail (printf "prometheus.labels names %s, which is a label of the routers' own: leave it out" $name) }}
+{{- end }}
+{{- end }}
+{{- range $name, $_ := $prometheus.headers }}
 {{- if eq (lower $name) "authorization" }}
 {{- fail "prometheus.headers is readable by everybody who may read the Deployment: put an Authorization header into a Secret and name it in prometheus.headersSecret, or use prometheus.bearerTokenSecret or prometheus.basicAuthSecret" }}
 {{- end }}
@@ -136,7 +141,7 @@ it as the Secrets are, which it does not do for environment variables.
 {{- with .Values.prometheus.serviceAccountToken }}{{ if .enabled }}
 - serviceAccountToken:
     path: token
-    expirationSeconds: {{ .expirationSeconds }}
+    expirationSeconds: {{ int64 .expirationSeconds }}
     {{- with .audience }}
     audience: {{ . | quote }}
     {{- end }}
