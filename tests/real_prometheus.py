@@ -64,8 +64,9 @@ async def prometheus(
     targets: Sequence[Mapping[str, Any]],
     web: Mapping[str, Any] | None = None,
     scheme: str = "http",
+    scrape_seconds: float = SCRAPE_SECONDS,
 ) -> AsyncIterator[Prometheus]:
-    """One that scrapes `targets` (static_configs) five times a second, until the block ends.
+    """One that scrapes `targets` (static_configs) until the block ends.
 
     Skips the test where its program is not built.
     """
@@ -74,7 +75,7 @@ async def prometheus(
         pytest.skip("no Prometheus is built here: e2e/demo --cluster local builds one")
     config = folder / "prometheus.yml"
     job = {"job_name": "engines", "static_configs": [dict(target) for target in targets]}
-    timing = {"scrape_interval": f"{SCRAPE_SECONDS * 1000:.0f}ms"}
+    timing = {"scrape_interval": f"{scrape_seconds * 1000:.0f}ms"}
     config.write_text(yaml.safe_dump({"global": timing, "scrape_configs": [job]}))
     port = free_port()
     server = Prometheus(f"{scheme}://127.0.0.1:{port}", folder / "web.yml")

@@ -16,7 +16,6 @@ from random import Random
 from typing import Any
 
 import pytest
-import yaml
 
 from cascade_operator.plans import first_plan
 from cascade_operator.resources import stage_map_of
@@ -25,12 +24,11 @@ from cascade_router.exposition import CONTENT_TYPE, Page
 from cascade_router.metrics import Metrics
 from cascade_router.outcomes import Outcome
 from e2e.cluster import ApiServer
-from e2e.cluster.binaries import PROMETHEUS, folder_of
 from tests.operator.api.conftest import Kubectl, kubelet, operator, until
 from tests.operator.api.test_crd import manifest
 from tests.operator.api.test_operator import condition, settled, status
 from tests.operator.builders import NOW, service
-from tests.real_prometheus import free_port
+from tests.real_prometheus import prometheus
 
 pytestmark = pytest.mark.api_server
 
@@ -119,33 +117,6 @@ def serving(traffic: Traffic) -> Iterator[int]:
         server.server_close()
 
 
-@asynccontextmanager
-async def prometheus(folder: Path, target: int) -> AsyncIterator[str]:
-    """A real Prometheus that scrapes the port `target` each second."""
-    program = folder_of(PROMETHEUS) / "prometheus"
-    if not program.exists():
-        pytest.skip("no Prometheus is built here: e2e/demo --cluster local builds one")
-    config = folder / "prometheus.yml"
-    scrape = {"job_name": "routers", "static_configs": [{"targets": [f"127.0.0.1:{target}"]}]}
-    config.write_text(
-        yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]})
-    )
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        program,
-        f"--config.file={config}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 def plan_in_force(kubectl: Kubectl) -> dict[str, Any]:
     text = kubectl.json("get", "configmap", "demo-stagemap")["metadata"]["annotations"]
     return dict(json.loads(text["cascadeservice.dev/plan"]))
@@ -166,10 +137,15 @@ async def test_a_plan_is_proposed_approved_reviewed_and_returned_from(
     with serving(traffic) as page:
         async with (
             running(traffic),
-            prometheus(tmp_path, page) as url,
+            prometheus(
+                tmp_path, [{"targets": [f"127.0.0.1:{page}"]}], scrape_seconds=1.0
+            ) as scraper,
             kubelet(server, kubectl.namespace) as node,
         ):
-            environment = {"CASCADE_PROMETHEUS_URL": url, "CASCADE_LEADER_ELECTION": "false"}
+            environment = {
+                "CASCADE_PROMETHEUS_URL": scraper.url,
+                "CASCADE_LEADER_ELECTION": "false",
+            }
             async with operator(server, kubectl.namespace, tmp_path, **environment):
                 applied = kubectl.apply(manifest(kubectl, gpuCount=16, planning=PLANNING))
                 assert applied.returncode == 0
