@@ -85,22 +85,34 @@ class _Sockets:
     """The sockets of a session.
 
     A timeout of the client is for each wait: a server that sends a byte now and then is never
-    late. Shutting its socket ends a wait at once, in whichever thread it is.
+    late, nor is a host of a hundred addresses of which none answers. Shutting its socket ends a
+    wait at once, in whichever thread it is.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: list[socket.socket] = []
+        self._held: set[socket.socket] = set()
         self._shut = False
 
-    def hold(self, connected: socket.socket) -> socket.socket:
-        """Remember a socket; raises OSError after `shut`. TLS takes the object, hence the copy."""
-        with self._lock:
-            if self._shut:
-                connected.close()
-                raise OSError("hung up")
-            self._held.append(connected.dup())
-        return connected
+    def connect(self, host: str, port: int, seconds: float | None) -> socket.socket:
+        """To the first of the host's addresses that takes a connection. Raises OSError."""
+        failure = OSError("the host has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        ):
+            attempt = socket.socket(family, kind, protocol)
+            held = self._hold(attempt)
+            try:
+                attempt.settimeout(seconds)
+                attempt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                attempt.connect(address)
+            except OSError as error:
+                attempt.close()
+                self._let_go(held)
+                failure = error
+            else:
+                return attempt
+        raise failure
 
     def shut(self) -> None:
         """End all of them, and those that are still being made."""
@@ -111,6 +123,21 @@ class _Sockets:
                     held.shutdown(socket.SHUT_RDWR)
                 held.close()
             self._held.clear()
+
+    def _hold(self, made: socket.socket) -> socket.socket:
+        """Remember a copy: TLS takes the object itself. Raises OSError after `shut`."""
+        with self._lock:
+            if self._shut:
+                made.close()
+                raise OSError("hung up")
+            held = made.dup()
+            self._held.add(held)
+            return held
+
+    def _let_go(self, held: socket.socket) -> None:
+        with self._lock:
+            self._held.discard(held)
+            held.close()
 
 
 class _Adapter(HTTPAdapter):
@@ -143,13 +170,13 @@ def _pools(sockets: _Sockets) -> dict[str, type[HTTPConnectionPool]]:
         response_class = _WithoutCookies
 
         def _new_conn(self) -> socket.socket:
-            return sockets.hold(super()._new_conn())
+            return sockets.connect(self.host, self.port, self.timeout)
 
     class Tls(HTTPSConnection):
         response_class = _WithoutCookies
 
         def _new_conn(self) -> socket.socket:
-            return sockets.hold(super()._new_conn())
+            return sockets.connect(self.host, self.port, self.timeout)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

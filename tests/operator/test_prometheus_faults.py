@@ -4,8 +4,12 @@ import asyncio
 import gzip
 import logging
 import shutil
+import socket
 import ssl
+import threading
 import tracemalloc
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -304,6 +308,32 @@ async def test_a_reading_that_was_given_up_holds_no_thread(answer: Answer, path:
         server.answer = HEALTHY
         assert (await reader.read(url, "team", "demo", 600)).age_seconds == 5
         reader.close()
+
+
+async def test_a_host_of_many_silent_addresses_holds_no_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as waiting:
+        for _ in range(3):  # more than it queues; whoever comes after them hears nothing
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(full.getsockname())
+        silent = (socket.AF_INET, socket.SOCK_STREAM, 0, "", full.getsockname())
+        connecting = threading.Event()
+
+        def addresses(*_: object, **__: object) -> Iterator[object]:
+            for _number in range(100):
+                connecting.set()
+                yield silent
+
+        monkeypatch.setattr(socket, "getaddrinfo", addresses)
+        line = Line(Connection("http://host", timeout_seconds=30))
+        asking = asyncio.create_task(asyncio.to_thread(line.ask, "up"))
+        assert await asyncio.to_thread(connecting.wait, 10)
+        line.hang_up()
+        with pytest.raises(OSError, match="hung up"):
+            async with asyncio.timeout(10):
+                await asking
 
 
 async def test_cookies_do_not_fill_the_memory() -> None:
