@@ -18,6 +18,7 @@ _READING: Final = 3.0
 """Limit of one reading, all queries and the wait for a thread included, as a multiple of the limit
 of one answer."""
 _THREADS: Final = 8
+_THREADS_OF_NAMESPACE: Final = 2
 
 T = TypeVar("T")
 
@@ -33,17 +34,18 @@ class PrometheusReader:
     """TrafficReader over the HTTP API of Prometheus.
 
     It has threads of its own, so that a Prometheus that hangs keeps nothing else waiting; and
-    other ones for addresses that users chose, so that theirs cannot keep the operator's waiting.
+    other ones for each namespace whose users chose an address, so that theirs keeps neither the
+    operator's waiting nor that of another namespace.
     """
 
     def __init__(self, operator_wide: Connection | None = None) -> None:
         self._operator_wide = operator_wide
         self._own = ThreadPoolExecutor(_THREADS, thread_name_prefix="prometheus")
-        self._others = ThreadPoolExecutor(_THREADS, thread_name_prefix="other-prometheus")
+        self._others: dict[str, ThreadPoolExecutor] = {}
 
     async def read(self, url: str, namespace: str, service: str, window_seconds: int) -> Reading:
         connection = connection_to(url, self._operator_wide)
-        threads = self._own if connection.operator_wide else self._others
+        threads = self._own if connection.operator_wide else self._threads_of(namespace)
         limit = connection.timeout_seconds * _READING
         try:
             async with asyncio.timeout(limit):
@@ -59,8 +61,15 @@ class PrometheusReader:
 
     def close(self) -> None:
         """End the threads when they have nothing left to do. There must be no reading any more."""
-        self._own.shutdown(wait=False)
-        self._others.shutdown(wait=False)
+        for threads in (self._own, *self._others.values()):
+            threads.shutdown(wait=False)
+
+    def _threads_of(self, namespace: str) -> ThreadPoolExecutor:
+        if namespace not in self._others:
+            self._others[namespace] = ThreadPoolExecutor(
+                _THREADS_OF_NAMESPACE, thread_name_prefix=f"prometheus-of-{namespace}"
+            )
+        return self._others[namespace]
 
 
 def _open(connection: Connection) -> Line:

@@ -85,7 +85,7 @@ def test_five_thousand_routers_fit_into_an_answer() -> None:
     ids=["lists", "objects", "what is passed over", "warnings", "smallest rows", "rows"],
 )
 def test_no_answer_fills_the_memory(body: bytes) -> None:
-    """Of a user's server, for instance: eight are read at a time, in the operator's 512 MiB."""
+    """Also of a server that a user chose: several are read at a time, in a pod of 512 MiB."""
     assert len(body) <= MAX_BYTES
     tracemalloc.start()
     with suppress(NotPrometheus, Incomplete):
