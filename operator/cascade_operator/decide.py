@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from cascade_operator.decisions import Decision, DecisionRecord, Verdict
+from cascade_operator.fast_loop import follow
 from cascade_operator.finding import Finding
 from cascade_operator.outcome_review import is_held_back, on_trial, review
 from cascade_operator.plans import PlanRecord
@@ -81,10 +82,13 @@ def decide(
     spec: ServiceSpec,
     now: float,
     latency: Latency | None = None,
+    *,
+    placed: bool = False,
 ) -> Decision:
-    """Plan anew and keep or replace `plan`; `now` in unix seconds.
+    """Plan anew and keep, refine or replace `plan`; `now` in unix seconds.
 
     `latency` is what the requests of `traffic` measured; the record of the decision shows it.
+    `placed` says whether every instance serves where `plan` wants it: else its ranges stay.
     """
     if isinstance(traffic, TrafficProblem):
         if traffic.reason in QUIET:
@@ -102,6 +106,9 @@ def decide(
     change = weighing.change_from(plan.partition, last_change=plan.moved or None)
     if change.verdict is hysteresis.Verdict.APPLY and not _waits(plan, weighing, change):
         return _adopt(plan, weighing, change)
+    step = follow(plan, weighing) if placed else None
+    if step is not None:
+        return step
     record, finding = _kept(plan, weighing, change), in_force(plan)
     if record.reason is Reason.COOLING_DOWN:
         finding = Finding(True, Reason.PLAN_IN_FORCE, _cooling(plan, spec, now))

@@ -92,8 +92,36 @@ class DecisionRecord:
 
 
 def remember(before: Sequence[Json], decision: DecisionRecord | None) -> list[dict[str, Any]]:
-    """The decisions of a status, newest first, with `decision` unless it repeats the newest."""
+    """The decisions of a status, newest first, with `decision` unless it repeats the newest.
+
+    A further step of the fast loop takes the place of the one before: they may come each minute,
+    and would leave room for nothing else.
+    """
     entries = [dict(entry) for entry in before]
     if decision is not None and not (entries and decision.repeats(entries[0])):
-        entries.insert(0, decision.render())
+        entry = decision.render()
+        replaced = steps_before(entries, decision)
+        if replaced:
+            last = entries[replaced - 1]
+            entry["steps"] = last.get("steps", 1) + 1
+            entry["since"] = last.get("since", last["time"])
+        entries = [entry, *entries[replaced:]]
     return entries[:KEPT_DECISIONS]
+
+
+def steps_before(entries: Sequence[Json], decision: DecisionRecord | None) -> int:
+    """How many of the newest entries tell of the steps that `decision` goes on with, if it is one:
+    the steps themselves, and that the plan was kept since.
+    """
+    if decision is None or decision.reason is not Reason.TRAFFIC_SHIFTED:
+        return 0
+    for index, entry in enumerate(entries):
+        if entry.get("reason") == Reason.TRAFFIC_SHIFTED:
+            return index + 1
+        if entry.get("verdict") != Verdict.KEPT or entry.get("reason") in _TRIED:
+            return 0
+    return 0
+
+
+_TRIED: Final = (Reason.LATENCY_NO_WORSE,)
+"""Kept, and a decision of its own: it is not forgotten for a step."""

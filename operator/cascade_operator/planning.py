@@ -106,7 +106,7 @@ class Planning:
             self._newest = (heard.traffic, heard.latency)
         decision = approved(plan, spec, now, self._newest)
         if decision is None and answer is not None:
-            decision = await self._decide(spec, plan, heard, now)
+            decision = await self._decide(spec, plan, heard, now, placed=placed)
         if decision is None:
             decision = self._last(spec, plan, now)
         else:
@@ -163,13 +163,15 @@ class Planning:
         return Heard(traffic, answer.latency if ours else None)
 
     async def _decide(
-        self, spec: ServiceSpec, plan: PlanRecord, heard: Heard | None, now: float
+        self, spec: ServiceSpec, plan: PlanRecord, heard: Heard | None, now: float, *, placed: bool
     ) -> Decision:
         if heard is None:
             return keep(plan, self.metrics, spec, now)
         try:
             # The solver takes milliseconds for small pools, but grows with their square.
-            return await asyncio.to_thread(decide, plan, heard.traffic, spec, now, heard.latency)
+            return await asyncio.to_thread(
+                decide, plan, heard.traffic, spec, now, heard.latency, placed=placed
+            )
         except (ValueError, ArithmeticError) as error:
             failed = Finding(False, Reason.PLANNING_FAILED, f"the planner failed: {error}")
             return replace(keep(plan, failed, spec, now), finding=failed)

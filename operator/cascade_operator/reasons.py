@@ -69,6 +69,7 @@ class Reason(StrEnum):
     MAX_LENGTH_CHANGED = "MaxLengthChanged"
     TOO_MANY_STAGES = "TooManyStages"
     BOUNDARIES_FIXED = "BoundariesFixed"
+    TRAFFIC_SHIFTED = "TrafficShifted"
     # RouterReady
     ROUTERS_RUNNING = "RoutersRunning"
     ROUTERS_NOT_RUNNING = "RoutersNotRunning"
@@ -276,6 +277,10 @@ HELP: Final[dict[Reason, Help]] = {
         "The plan before had more stages than spec.planning.maxStages.", NOTHING
     ),
     Reason.BOUNDARIES_FIXED: Help("spec.planning.boundaries asks for other ranges.", NOTHING),
+    Reason.TRAFFIC_SHIFTED: Help(
+        "The ranges of the plan moved a step after the lengths of the traffic; no instance moves.",
+        NOTHING,
+    ),
     Reason.ROUTERS_RUNNING: Help("The router of every placed instance runs.", NOTHING),
     Reason.ROUTERS_NOT_RUNNING: Help(
         "The router of an instance does not run.", "`kubectl logs POD -c router`."

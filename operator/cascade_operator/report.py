@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from cascade_operator import kinds
 from cascade_operator.cluster import ClusterApi, ClusterError
+from cascade_operator.decisions import steps_before
 from cascade_operator.errors import PassError, Retry
 from cascade_operator.events import Happening, changes, event_manifest
 from cascade_operator.observation import Observation
@@ -36,8 +37,8 @@ class Reporter:
         previous = resource.get("status", {})
         status = render_status(seen, previous, now)
         happenings = list(changes(by_type(previous), status["conditions"]))
-        if seen.event is not None:
-            event = seen.event
+        event = seen.event
+        if event is not None and not steps_before(previous.get("decisions", ()), seen.record):
             happenings.insert(0, Happening(str(event.reason), event.message, not event.holds))
         if status == previous:
             await self._tell(seen.spec, happenings, now)

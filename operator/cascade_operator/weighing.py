@@ -1,17 +1,19 @@
 """One look at the traffic: the best plan there is for it, and what the planner says of a change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cascade_operator.plans import PlanRecord, TrafficSummary, stages_of
 from cascade_operator.spec import ServiceSpec
+from cascade_operator.times import timestamp
 from cascade_operator.traffic import Latency
 from cascade_planner import hysteresis
-from cascade_planner.explain import explain
+from cascade_planner.explain import describe, explain
 from cascade_planner.forecast import Forecast, mean_forecast
 from cascade_planner.objective import Objective
 from cascade_planner.partition import Partition
 from cascade_planner.plan import Plan, PlanOptions, solve
 from cascade_planner.pricing import Pricing
+from cascade_planner.refine import Refinement, refine
 from cascade_planner.traffic import Traffic
 
 
@@ -78,16 +80,50 @@ class Weighing:
         """Mean end-to-end time of a request under `partition` and this traffic."""
         return forecast(self.traffic, self.spec, partition).e2e_ms
 
+    def step_from(self, partition: Partition) -> Refinement:
+        """Whether the ranges of `partition` are to move a step, with no instance moving."""
+        return refine(
+            partition,
+            self.traffic,
+            self.spec.planning.engine_model,
+            objective_of(self.spec),
+            options_of(self.spec),
+        )
+
     def record(self, present: PlanRecord) -> PlanRecord:
         """The best plan as the operator keeps it, in place of `present`."""
-        summary, partition = self.traffic.summary, self.best.partition
-        return PlanRecord(
-            id=self.best.id,
+        partition = self.best.partition
+        return replace(
+            self._of_this_traffic(present, partition),
             time=self.now,
             moved=self.now if partition.instances != present.counts else present.moved,
-            stages=stages_of(partition),
             gain_percent=round(self.best.gain_percent, 2),
             explanation=explain(self.best),
+            proposal=None,
+            trial=None,
+        )
+
+    def refined(self, present: PlanRecord, partition: Partition) -> PlanRecord:
+        """`present` with the ranges of `partition`: as old as before, and no change of counts."""
+        cost = _pricing(self.traffic, self.spec).cost(partition)
+        one_stage = self.best.one_stage_cost
+        gain = 100 * (1 - cost / one_stage)
+        return replace(
+            self._of_this_traffic(present, partition),
+            gain_percent=round(gain, 2),
+            explanation=(
+                f"{describe(partition)}: the plan of {timestamp(present.time)}, whose ranges "
+                f"followed the traffic; cost {cost:.4g}, {abs(gain):.1f} % "
+                f"{'lower' if gain >= 0 else 'higher'} than with one stage ({one_stage:.4g})."
+            ),
+        )
+
+    def _of_this_traffic(self, present: PlanRecord, partition: Partition) -> PlanRecord:
+        summary = self.traffic.summary
+        return replace(
+            present,
+            id=partition.id,
+            stages=stages_of(partition),
             expected_remaining=tuple(
                 (length, round(tokens, 1)) for length, tokens in self.traffic.expected_remaining
             ),
@@ -97,8 +133,6 @@ class Weighing:
                 output_tokens_mean=round(summary.output_mean, 1),
                 window_seconds=self.spec.planning.window_seconds,
             ),
-            approved=present.approved,
-            penalty=present.penalty,
         )
 
 
@@ -118,5 +152,8 @@ def options_of(spec: ServiceSpec) -> PlanOptions:
 
 def forecast(traffic: Traffic, spec: ServiceSpec, partition: Partition) -> Forecast:
     """What `partition` is predicted to bring under `traffic`, as it is and without safety."""
-    pricing = Pricing(traffic, spec.planning.engine_model, objective_of(spec))
-    return mean_forecast(*pricing.forecast(partition))
+    return mean_forecast(*_pricing(traffic, spec).forecast(partition))
+
+
+def _pricing(traffic: Traffic, spec: ServiceSpec) -> Pricing:
+    return Pricing(traffic, spec.planning.engine_model, objective_of(spec))

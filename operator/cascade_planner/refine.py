@@ -82,8 +82,8 @@ def refine(
 ) -> Refinement:
     """Move the boundaries of `current` towards the best for its counts, or keep them.
 
-    `traffic` is that of a short window. Exact over all boundaries within MAX_FACTOR of the present
-    ones; what they save must exceed what noise in so few requests can feign.
+    `traffic` is that of the window to be followed. Exact over all boundaries within MAX_FACTOR of
+    the present ones; what they save must exceed what noise in so few requests can feign.
     """
     options = options or PlanOptions()
     kept = _kept(current, traffic, options)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cascade_operator.decide import decide
 from cascade_operator.decisions import Decision, Verdict
 from cascade_operator.faults import PrometheusError
 from cascade_operator.planning import Planning
@@ -113,6 +114,25 @@ async def test_an_answer_that_comes_when_the_next_one_is_due_counts() -> None:
     late = await stand.plan(ONE_STAGE, NOW + 61)
     assert len(late.plan.stages) >= 2
     stand.planning.stop()
+
+
+@pytest.mark.parametrize("placed", [True, False])
+async def test_ranges_follow_the_traffic_only_where_instances_are_placed(
+    placed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+
+    def look(*args: Any, placed: bool) -> Decision:
+        told.append(placed)
+        return decide(*args, placed=placed)
+
+    monkeypatch.setattr("cascade_operator.planning.decide", look)
+    stand = Stand(Reader(reading()))
+    await stand.plan(ONE_STAGE, NOW)
+    async with asyncio.timeout(10):
+        await stand.woken.wait()
+    await stand.planning.plan(SPEC, ONE_STAGE, NOW, placed=placed)
+    assert told == [placed]
 
 
 async def test_an_event_is_told_once() -> None:

@@ -16,5 +16,6 @@ What surrounds them is simpler than a router and an operator:
 - A run has the transport that it asks for; routers hand over by recomputing.
 - `+prefix` looks into the caches themselves. `+slices` lets a request wait at the front.
 - A new plan is in force at once, and an instance that changes stage costs nothing. `cascade`
-  refines boundaries between two plans, which the operator does not.
+  refines boundaries every 15 s by the traffic of the last minute; the operator does with each
+  reading, by the traffic of its planning window, and not while a plan is on trial.
 """

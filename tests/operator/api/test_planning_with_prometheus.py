@@ -1,4 +1,5 @@
-"""Plans from a real Prometheus: proposed, approved, adopted, reviewed, returned from.
+"""Plans from a real Prometheus: ranges that follow the traffic; and plans that are proposed,
+approved, reviewed, returned from.
 
 The operator, Prometheus, the API server and its controllers are real. Of the routers there is the
 part that counts, with traffic that the test tells them of, and nodes are played.
@@ -20,13 +21,14 @@ import pytest
 from cascade_operator.plans import first_plan
 from cascade_operator.resources import stage_map_of
 from cascade_operator.times import timestamp
+from cascade_policy import names
 from cascade_router.exposition import CONTENT_TYPE, Page
 from cascade_router.metrics import Metrics
 from cascade_router.outcomes import Outcome
 from e2e.cluster import ApiServer
 from tests.operator.api.conftest import Kubectl, kubelet, operator, until
 from tests.operator.api.test_crd import manifest
-from tests.operator.api.test_operator import condition, settled, status
+from tests.operator.api.test_operator import condition, pods, settled, status
 from tests.operator.builders import NOW, service
 from tests.real_prometheus import prometheus
 
@@ -122,6 +124,11 @@ def plan_in_force(kubectl: Kubectl) -> dict[str, Any]:
     return dict(json.loads(text["cascadeservice.dev/plan"]))
 
 
+def stage_map(kubectl: Kubectl) -> dict[str, Any]:
+    data = kubectl.json("get", "configmap", "demo-stagemap")["data"]
+    return dict(json.loads(data[names.STAGE_MAP_KEY]))
+
+
 def decisions(kubectl: Kubectl) -> list[dict[str, Any]]:
     return list(status(kubectl).get("decisions", []))
 
@@ -130,7 +137,25 @@ def approve(kubectl: Kubectl, plan: str) -> None:
     kubectl("annotate", "--overwrite", "csvc", "demo", f"cascadeservice.dev/approve={plan}")
 
 
-async def test_a_plan_is_proposed_approved_reviewed_and_returned_from(
+async def follow_the_traffic(kubectl: Kubectl) -> None:
+    """A plan of two stages, the first of which ends too late, and which the slow loop keeps."""
+    odd = {**PLANNING, "mode": "Active", "minGainPercent": 100}
+    fixed = manifest(kubectl, gpuCount=16, planning={**odd, "boundaries": [4000]})
+    assert kubectl.apply(fixed).returncode == 0
+    await until("two stages", lambda: settled(kubectl, 8, 8))
+    warm = pods(kubectl)
+    assert kubectl.apply(manifest(kubectl, gpuCount=16, planning=odd)).returncode == 0
+    await until("a step", lambda: (
+        "TrafficShifted" in [one["reason"] for one in decisions(kubectl)]
+    ), LONGEST_SECONDS)  # fmt: skip
+    await until("all know it", lambda: stage_map(kubectl)["planId"] == plan_in_force(kubectl)["id"])
+    assert stage_map(kubectl)["stages"][0]["maxLength"] != 4000
+    assert settled(kubectl, 8, 8)
+    assert pods(kubectl) == warm, "no instance moves for it"
+    assert "BoundariesChanged" in [event["reason"] for event in kubectl.items("events")]
+
+
+async def test_ranges_follow_and_a_plan_is_proposed_approved_reviewed_and_returned_from(
     kubectl: Kubectl, server: ApiServer, tmp_path: Path
 ) -> None:
     traffic = Traffic(kubectl.namespace)
@@ -147,9 +172,9 @@ async def test_a_plan_is_proposed_approved_reviewed_and_returned_from(
                 "CASCADE_LEADER_ELECTION": "false",
             }
             async with operator(server, kubectl.namespace, tmp_path, **environment):
+                await follow_the_traffic(kubectl)
                 applied = kubectl.apply(manifest(kubectl, gpuCount=16, planning=PLANNING))
                 assert applied.returncode == 0
-                await until("one stage", lambda: settled(kubectl, 16))
                 await until(
                     "a window of requests", lambda: traffic.requests > ENOUGH, LONGEST_SECONDS
                 )
@@ -160,7 +185,7 @@ async def test_a_plan_is_proposed_approved_reviewed_and_returned_from(
                 await until("refused", lambda: (
                     condition(kubectl, "PlanApplied").get("reason") == "NotTheProposal"
                 ))  # fmt: skip
-                assert settled(kubectl, 16)
+                assert settled(kubectl, 8, 8)
                 approve(kubectl, proposal)
                 await until("on trial", lambda: (
                     (plan_in_force(kubectl)["trial"] or {}).get("placed")
@@ -176,7 +201,7 @@ async def test_a_plan_is_proposed_approved_reviewed_and_returned_from(
                 returned = next(one for one in decisions(kubectl) if one["verdict"] == "Returned")
                 assert returned["reason"] == "LatencyWorse"
                 assert returned["worthAfter"] > 2 * returned["worthBefore"]
-                await until("one stage again", lambda: settled(kubectl, 16))
+                await until("as before", lambda: settled(kubectl, 8, 8))
                 assert plan_in_force(kubectl)["penalty"]["plan"] == proposal
                 reasons = [event["reason"] for event in kubectl.items("events")]
                 assert {"PlanAdopted", "PlanReturned"} <= set(reasons)
