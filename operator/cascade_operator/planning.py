@@ -89,7 +89,10 @@ class Planning:
         steady = len(self._steady.see(routers, now))
         fitted = fit(plan, spec)
         decision = await self._plan(spec, fitted, now, placed=placed, steady=steady)
-        return decision if fitted is plan else adapted(decision, plan, now)
+        if fitted is not plan:
+            # Remembered, because the status of this pass may be refused.
+            self._decision = decision = adapted(decision, plan, now)
+        return decision
 
     async def _plan(
         self, spec: ServiceSpec, plan: PlanRecord, now: float, *, placed: bool, steady: int
