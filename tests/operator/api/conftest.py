@@ -22,6 +22,9 @@ from tests.operator.builders import IMAGES
 
 CRD = Path(__file__).parents[3] / "crds" / "cascadeservice.yaml"
 PATIENCE_SECONDS = 40.0
+COLLECTOR_SECONDS = 90.0
+"""Until the children of a deleted owner are gone. It takes a second, but the garbage collector asks
+every 30 s only which kinds there are, and stands still until it knows the objects of a new one."""
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 from cascade_policy import names
 from e2e.cluster import ApiServer
-from tests.operator.api.conftest import Kubectl, kubelet, operator, until
+from tests.operator.api.conftest import COLLECTOR_SECONDS, Kubectl, kubelet, operator, until
 from tests.operator.api.test_crd import manifest
 
 pytestmark = pytest.mark.api_server
@@ -107,7 +107,7 @@ async def test_apply_serve_move_scale_roll_delete(
         await until("all children gone", lambda: not [
             item for item in kubectl.items(KINDS)
             if item["metadata"]["name"] not in ("default", "kube-root-ca.crt")
-        ])  # fmt: skip
+        ], COLLECTOR_SECONDS)  # fmt: skip
 
 
 async def test_a_settled_service_is_not_written_to(
