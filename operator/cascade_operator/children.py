@@ -10,6 +10,7 @@ from cascade_operator.reasons import Reason
 from cascade_operator.resources import (
     ANNOTATION_APPLIED,
     Child,
+    at_version,
     differs,
     hop_secret,
     stage_service,
@@ -54,6 +55,7 @@ class Children:
             _check_owner(spec, child, observed)
             if not self._outdated(child, observed):
                 return observed
+            child = _over(child, observed)
         result = await self._apply(spec, child)
         self._applied[child.kind.plural, child.name] = (_hash(child.manifest), _version(result))
         return result
@@ -66,7 +68,7 @@ class Children:
             return
         _check_owner(spec, child, observed)
         if not (observed.get("data") or {}).get(names.HOP_SECRET_KEY):
-            await self._apply(spec, child)
+            await self._apply(spec, _over(child, observed))
 
     def _outdated(self, child: Child, observed: Json) -> bool:
         wanted = _hash(child.manifest)
@@ -90,6 +92,13 @@ class Children:
             if error.refused:
                 raise Stalled(Reason.REFUSED_BY_CLUSTER, f"{what}: {error.message}") from error
             raise Retry(Reason.CLUSTER_ERROR, f"{what}: {error}") from error
+
+
+def _over(child: Child, observed: Json) -> Child:
+    """The child, valid for what was read only, unless it names an earlier reading itself."""
+    if "resourceVersion" in child.manifest["metadata"]:
+        return child
+    return at_version(child, observed["metadata"]["resourceVersion"])
 
 
 def _hash(manifest: Json) -> str:
