@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 POLICY: Final[Mapping[str, Any]] = {
@@ -17,7 +18,9 @@ POLICY: Final[Mapping[str, Any]] = {
     ],
 }
 """An audit policy: who asked for what, no bodies; service accounts only, the cluster's own not."""
+READS: Final = frozenset({"get", "list", "watch"})
 _ACCOUNT: Final = "system:serviceaccount:"
+_POD: Final = "authentication.kubernetes.io/pod-name"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -42,6 +45,21 @@ class Request:
     right: Right
     forbidden: bool
     """Whether it lacked the right; a refusal by admission is something else."""
+    within: str = ""
+    """Namespace of the object; empty for the whole cluster."""
+    name: str = ""
+    """Of the object; empty for collections, and for objects that get their name when created."""
+    pod: str = ""
+    """Name of the pod whose token was used, empty for other tokens."""
+    status: int = 0
+    """Of the answer, by the numbers of HTTP; 0 where there was none."""
+    at: float = 0.0
+    """Unix seconds at which it was received."""
+
+    @property
+    def wrote(self) -> bool:
+        """Whether it may have changed something: not a read, and not refused."""
+        return self.right.verb not in READS and self.status < 300
 
 
 def requests_of(lines: Iterable[str]) -> list[Request]:
@@ -58,7 +76,17 @@ def requests_of(lines: Iterable[str]) -> list[Request]:
         namespace, _, account = user.removeprefix(_ACCOUNT).partition(":")
         decision = event.get("annotations", {}).get("authorization.k8s.io/decision")
         found.append(
-            Request(namespace, account, _right(target, event["verb"]), decision == "forbid")
+            Request(
+                namespace,
+                account,
+                _right(target, event["verb"]),
+                decision == "forbid",
+                within=target.get("namespace", ""),
+                name=target.get("name", ""),
+                pod="".join(event["user"].get("extra", {}).get(_POD, ())),
+                status=event.get("responseStatus", {}).get("code", 0),
+                at=_seconds(event.get("requestReceivedTimestamp")),
+            )
         )
     return found
 
@@ -84,3 +112,7 @@ def _right(target: Mapping[str, Any], verb: str) -> Right:
     if target.get("subresource"):
         resource = f"{resource}/{target['subresource']}"
     return Right(target.get("apiGroup", ""), resource, verb)
+
+
+def _seconds(stamp: str | None) -> float:
+    return datetime.fromisoformat(stamp).timestamp() if stamp else 0.0

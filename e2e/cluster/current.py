@@ -1,5 +1,6 @@
 """The user's own cluster, by KUBECONFIG."""
 
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ class CurrentCluster:
     def restart_component(self, name: str) -> None:
         """Raises Unsupported."""
         raise Unsupported(f"{name} of your own cluster is not ours to restart")
+
+    def signal_pod(self, uid: str, number: signal.Signals) -> None:
+        """Raises Unsupported."""
+        raise Unsupported(
+            f"nodes of your own cluster are not ours: pod {uid} cannot be sent {number.name}"
+        )
 
 
 def up(facts: Facts, progress: Progress) -> CurrentCluster:

@@ -1,5 +1,6 @@
 """What every provider of a cluster offers to the demo, the scenarios and the tests."""
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -53,4 +54,11 @@ class Cluster(Protocol):
 
     def restart_component(self, name: str) -> None:
         """Start a component again. Raises Unsupported as kill_component does."""
+        ...
+
+    def signal_pod(self, uid: str, number: signal.Signals) -> None:
+        """Send a signal to what runs in the containers of a pod, without the kubelet's knowledge.
+
+        Raises Unsupported where the node is not ours, ClusterError where nothing of it runs.
+        """
         ...

@@ -1,6 +1,7 @@
 """A kind cluster, where a container engine runs."""
 
 import shutil
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,12 @@ class KindCluster:
     def restart_component(self, name: str) -> None:
         """Raises Unsupported."""
         raise Unsupported(f"{name} runs under kind's kubelet, which restarts it by itself")
+
+    def signal_pod(self, uid: str, number: signal.Signals) -> None:
+        """Raises Unsupported."""
+        raise Unsupported(
+            f"containers run on kind's nodes: pod {uid} is not ours to send {number.name}"
+        )
 
 
 def up(facts: Facts, progress: Progress) -> KindCluster:

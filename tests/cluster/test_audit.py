@@ -7,7 +7,7 @@ import pytest
 
 from e2e.cluster.audit import Request, Right, granted, requests_of, used
 
-PODS = {"resource": "pods", "namespace": "ns", "name": "a", "apiVersion": "v1"}
+PODS = {"resource": "pods", "namespace": "team", "name": "a", "apiVersion": "v1"}
 
 
 def line(target: dict[str, Any] | None = PODS, **fields: Any) -> str:
@@ -29,20 +29,42 @@ def line(target: dict[str, Any] | None = PODS, **fields: Any) -> str:
             line({**PODS, "subresource": "log"}), Right("", "pods/log", "get"), id="a subresource"
         ),
         pytest.param(
-            line({"resource": "deployments", "apiGroup": "apps"}, verb="patch"),
+            line({**PODS, "resource": "deployments", "apiGroup": "apps"}, verb="patch"),
             Right("apps", "deployments", "patch"),
             id="an object of another group",
         ),
     ],
 )
 def test_a_request_is_the_use_of_a_right(text: str, right: Right) -> None:
-    assert requests_of([text]) == [Request("ns", "sidecar", right, forbidden=False)]
+    want = Request("ns", "sidecar", right, forbidden=False, within="team", name="a")
+    assert requests_of([text]) == [want]
 
 
 def test_a_request_without_the_right_is_forbidden_and_no_use_of_it() -> None:
     (found,) = requests_of([line(annotations={"authorization.k8s.io/decision": "forbid"})])
     assert found.forbidden
     assert not used([found])
+
+
+@pytest.mark.parametrize(
+    ("verb", "code", "wrote"),
+    [
+        pytest.param("patch", 200, True, id="a change"),
+        pytest.param("create", 201, True, id="a new object"),
+        pytest.param("patch", 409, False, id="a change that came too late"),
+        pytest.param("list", 200, False, id="a look"),
+    ],
+)
+def test_a_write_is_known_by_its_pod_and_its_time(verb: str, code: int, wrote: bool) -> None:
+    user = {
+        "username": "system:serviceaccount:ns:operator",
+        "extra": {"authentication.kubernetes.io/pod-name": ["operator-1"]},
+    }
+    at = "1970-01-01T00:00:02.500000Z"
+    (found,) = requests_of(
+        [line(user=user, verb=verb, responseStatus={"code": code}, requestReceivedTimestamp=at)]
+    )
+    assert (found.pod, found.status, found.at, found.wrote) == ("operator-1", code, 2.5, wrote)
 
 
 @pytest.mark.parametrize(

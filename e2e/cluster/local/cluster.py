@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from e2e.cluster.images import build_for, image_layout
 from e2e.cluster.local import start as starting
 from e2e.cluster.local.layout import Layout
 from e2e.cluster.local.namespace import HOLDER
+from e2e.cluster.local.pod_processes import processes_of_pod
 from e2e.cluster.local.processes import Process, child_of, has_ended, kill, leader_of, processes_of
 from e2e.cluster.local.processes import start as start_process
 from e2e.cluster.local.removal import remove
@@ -105,6 +107,14 @@ class LocalCluster:
         self.kill_component(name)
         commands = starting.commands(self._layout, self._init(), self._host_port)
         start_process(self._layout.state, name, commands[name], {})
+
+    def signal_pod(self, uid: str, number: signal.Signals) -> None:
+        """Send a signal to what runs in the containers of a pod."""
+        found = processes_of_pod(uid)
+        if not found:
+            raise ClusterError(f"nothing of the pod with uid {uid} runs on this machine")
+        for process in found:
+            os.kill(process, number)
 
     def is_current(self) -> bool:
         """Whether it runs the programs that this checkout would build."""
