@@ -68,19 +68,26 @@ class Helm:
             raise HelmFailed(f"helm {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
-    def install(self, namespace: str, chart_values: Mapping[str, Any], *, wait: bool = True) -> str:
+    def install(
+        self,
+        namespace: str,
+        chart_values: Mapping[str, Any],
+        *,
+        release: str = RELEASE,
+        wait: bool = True,
+    ) -> str:
         """`helm upgrade --install` of the chart; waits until its Deployments are available."""
         arguments = [
-            "upgrade", "--install", RELEASE, str(CHART), "--namespace", namespace,
+            "upgrade", "--install", release, str(CHART), "--namespace", namespace,
             "--create-namespace", "--values", "-",
         ]  # fmt: skip
         if wait:
             arguments += ["--wait", "--timeout", "3m"]
         return self.run(*arguments, stdin=json.dumps(chart_values))
 
-    def uninstall(self, namespace: str) -> None:
+    def uninstall(self, namespace: str, *, release: str = RELEASE) -> None:
         """`helm uninstall --wait`; an absent release is fine."""
-        self.run("uninstall", RELEASE, "--namespace", namespace, "--wait", "--ignore-not-found")
+        self.run("uninstall", release, "--namespace", namespace, "--wait", "--ignore-not-found")
 
 
 def apply_crd(kubectl: Kubectl) -> None:

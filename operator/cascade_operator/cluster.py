@@ -127,6 +127,11 @@ class Cluster:
             if not (token := page["metadata"].get("continue", "")):
                 return items
 
+    async def look(self, kind: Kind, namespace: str) -> None:
+        """Read next to nothing of a kind, to see whether it may be read; namespace "" is the whole
+        cluster. Raises ClusterError."""
+        _answer(*await self._send("list", "GET", kind.path(namespace), {"limit": "1"}))
+
     async def pods(self, namespace: str, labels: Mapping[str, str]) -> Sequence[PodObject]:
         items: list[PodObject] = []
         token = ""

@@ -46,6 +46,8 @@ class Vitals:
 
     watching: bool = False
     leader: bool = False
+    unreadable: tuple[str, ...] = ()
+    """Where a leader lacks the right to look, in words."""
     services: int = 0
     passes: int = 0
     failed_passes: int = 0
@@ -56,6 +58,15 @@ class Vitals:
     requests: Callable[[], Mapping[str, int]] = dict
     """Requests to the API server so far, by the verb that Kubernetes has for them. Without those
     of the watches and of the Lease."""
+
+    @property
+    def not_ready_because(self) -> str:
+        """Why it does not do its work; empty where it does, or where another does it."""
+        if not self.leader:
+            return ""
+        if self.unreadable:
+            return f"no right to look into {', '.join(self.unreadable)}"
+        return "" if self.watching else "starting"
 
     def count_requests(self, requests: Callable[[], Mapping[str, int]]) -> None:
         """Where the numbers of requests come from."""
@@ -114,8 +125,10 @@ def _respond(head: bytes, vitals: Vitals) -> bytes:
     if path == b"/healthz":
         return _response("200 OK", "ok\n")
     if path == b"/readyz":
-        ready = vitals.watching or not vitals.leader
-        return _response("200 OK", "ok\n") if ready else _response("503 Unavailable", "starting\n")
+        trouble = vitals.not_ready_because
+        return (
+            _response("503 Unavailable", f"{trouble}\n") if trouble else _response("200 OK", "ok\n")
+        )
     if path == b"/metrics":
         return _response("200 OK", vitals.metrics())
     return _response("404 Not Found", "no such page\n")

@@ -21,9 +21,11 @@ class Kind:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str, name: str | None = None, subresource: str | None = None) -> str:
-        """URL path of the collection, of one object, or of its subresource."""
+        """URL path of the collection, of one object, or of its subresource; namespace "" is the
+        whole cluster."""
         root = f"/apis/{self.group}" if self.group else "/api"
-        parts = [root, self.version, "namespaces", namespace, self.plural, name, subresource]
+        scope = f"namespaces/{namespace}" if namespace else None
+        parts = [root, self.version, scope, self.plural, name, subresource]
         return "/".join(part for part in parts if part)
 
 

@@ -10,16 +10,18 @@ from typing import Any
 
 from kubernetes.aio import client, config
 
+from cascade_operator import kinds
 from cascade_operator.cluster import Cluster
 from cascade_operator.elector import Elector
 from cascade_operator.environment import InvalidSettings
 from cascade_operator.health import Vitals, serve_health
 from cascade_operator.prometheus import PrometheusReader
 from cascade_operator.prometheus_settings import risks
+from cascade_operator.reach import mind_the_reach
 from cascade_operator.service_task import ServiceTask
 from cascade_operator.settings import Settings, read_settings
 from cascade_operator.supervisor import Supervisor
-from cascade_operator.watch import Watch
+from cascade_operator.watch import CHILDREN, Watch
 
 log = logging.getLogger("cascade_operator")
 
@@ -87,6 +89,8 @@ async def _lead(settings: Settings, api: Cluster, vitals: Vitals, stop: asyncio.
 
     supervisor = Supervisor(make, vitals)
     watch = Watch(supervisor.wake, settings.watch_namespaces)
+    watched = (kinds.CASCADE_SERVICE, *CHILDREN)
+    minding = asyncio.create_task(mind_the_reach(api, watched, settings.watch_namespaces, vitals))
     stopping = asyncio.create_task(stop.wait())
     try:
         await _first(stopping, watch.ready, watch.ended)
@@ -100,6 +104,7 @@ async def _lead(settings: Settings, api: Cluster, vitals: Vitals, stop: asyncio.
     finally:
         vitals.leader = vitals.watching = False
         stopping.cancel()
+        minding.cancel()
         watch.stop()
         await supervisor.stop()
         reader.close()

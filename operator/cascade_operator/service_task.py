@@ -32,6 +32,7 @@ from cascade_operator.resources import at_version, stage_map_config
 from cascade_operator.rollout import Rollout, Verdict, review
 from cascade_operator.settings import Settings
 from cascade_operator.spec import Mode, ServiceSpec, parse_spec
+from cascade_operator.territory import Territory
 from cascade_operator.view import View, read_view
 from cascade_operator.writes import Writer
 from cascade_policy.stage_map import StageMap
@@ -70,6 +71,8 @@ class ServiceTask:
         self._namespace = namespace
         self._name = name
         self._clock = clock
+        self._territory = Territory(api, settings.watch_namespaces)
+        self._left_to: str | None = None
         self._children = Children(api)
         self._writer = Writer(api, self._children, settings.images)
         self._woken = asyncio.Event()
@@ -146,6 +149,9 @@ class ServiceTask:
         resource = await self._api.get(kinds.CASCADE_SERVICE, self._namespace, self._name)
         if resource is None or "deletionTimestamp" in resource["metadata"]:
             return None
+        if (other := await self._territory.other_operator(self._namespace)) is not None:
+            return self._leave_to(other)
+        self._left_to = None
         self._wrote = 0
         spec = await self._parse(resource)
         view = await read_view(self._api, spec)
@@ -164,6 +170,13 @@ class ServiceTask:
         if seen.error is not None:
             raise seen.error
         return self._pause(seen, reported)
+
+    def _leave_to(self, other: str) -> float:
+        """Write nothing, not even a status, and look again now and then."""
+        if other != self._left_to:
+            log.info("%s/%s is left to %s", self._namespace, self._name, other)
+        self._left_to = other
+        return self._settings.resync_seconds
 
     async def _parse(self, resource: Json) -> ServiceSpec:
         try:

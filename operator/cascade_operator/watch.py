@@ -5,10 +5,12 @@ decides by what they saw: after a broken watch a deleted object may never be rep
 """
 
 import asyncio
+import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from itertools import chain, repeat
 from typing import Any, Final
 
 import kopf
@@ -20,18 +22,34 @@ from cascade_policy import names
 Wake = Callable[[str, str, str], None]
 """Wakes the task of (namespace, name) because of an object of that plural."""
 
-_CHILDREN: Final = (
+CHILDREN: Final = (
     kinds.DEPLOYMENT,
     kinds.REPLICA_SET,
     kinds.POD,
     kinds.SERVICE,
     kinds.CONFIG_MAP,
 )
+"""What belongs to CascadeServices and is watched beside them."""
 
 _IDLE_SECONDS: Final = 0.1
 """How long a worker of kopf waits for another event of its object: a wake-up takes no time."""
 _PAGE: Final = 100
 """Objects per page of kopf's first list: a page is held as dictionaries, ten times its size."""
+
+
+class _Pauses:
+    """Seconds between tries of a request that is refused or gets no answer, without an end: a watch
+    that gives up is never begun again, and nobody would notice."""
+
+    def __iter__(self) -> Iterator[float]:
+        return chain((1.0, 1.0, 2.0, 3.0, 5.0), repeat(10.0))
+
+
+class _NoRefusals(logging.Filter):
+    """Drops what kopf says at each try for each kind: `reach` says it once, and what to do."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "APIForbiddenError" not in record.getMessage()
 
 
 class Watch:
@@ -44,6 +62,7 @@ class Watch:
         ready: Future[None] = Future()
         ended: Future[None] = Future()
         loop = asyncio.get_running_loop()
+        logging.getLogger("kopf._cogs.clients.watching").addFilter(_NoRefusals())
 
         def wake_in_loop(namespace: str, name: str, plural: str) -> None:
             # Once the main loop is closed there is nobody left to wake.
@@ -88,7 +107,7 @@ def _registry(wake: Wake) -> kopf.OperatorRegistry:
     async def service_changed(*, namespace: str | None, name: str, **_: Any) -> None:
         wake(namespace or "", name, names.PLURAL)
 
-    for kind in _CHILDREN:
+    for kind in CHILDREN:
         _watch_children(registry, kind, wake)
     return registry
 
@@ -110,13 +129,14 @@ def _settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True
     settings.persistence.finalizer = f"{names.DOMAIN}/unused"
     settings.process.ultimate_exiting_timeout = 10.0
+    settings.networking.error_backoffs = _Pauses()
     # Per object kopf keeps a worker, and until there is one the events of the object wait, whole:
     # with few workers that linger, a thousand pods are minutes behind and hundreds of megabytes.
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = _IDLE_SECONDS
     settings.watching.chunk_size = _PAGE
     # Selected by the API server: pods of others are neither sent nor parsed.
-    for kind in _CHILDREN:
+    for kind in CHILDREN:
         key = (kind.group, kind.version, kind.plural)
         settings.watching.label_selectors[key] = names.LABEL_SERVICE
     return settings

@@ -28,6 +28,7 @@ class Chart:
 
     helm: Path
     release: str = RELEASE
+    namespace: str = NAMESPACE
 
     def text(self, values: Values | None = None) -> str:
         """The rendered manifests, as helm prints them. Raises Refused."""
@@ -35,7 +36,7 @@ class Chart:
             "template",
             self.release,
             "--namespace",
-            NAMESPACE,
+            self.namespace,
             "--kube-version",
             KUBE_VERSION,
             values=values,

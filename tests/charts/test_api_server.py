@@ -163,6 +163,27 @@ def test_rights_are_no_more_than_needed(
 
 
 @pytest.mark.usefixtures("installed")
+def test_a_namespace_and_the_cluster_have_one_operator_each(api_server: ApiServer) -> None:
+    def install(release: str, *options: str) -> subprocess.CompletedProcess[str]:
+        command = [str(api_server.helm), f"--kubeconfig={api_server.kubeconfig}", "-n", "team-a"]
+        return subprocess.run(
+            [*command, "install", release, str(FOLDER), *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    own = ("--set", "watchNamespaces={team-a}")
+    first, second, wide = install("first", *own), install("second", *own), install("wide")
+    helm(api_server, "uninstall", "first", "--namespace", "team-a")
+    assert first.returncode == 0, first.stderr
+    assert "metadata: {name: demo, namespace: team-a}" in first.stdout
+    for refused in (second, wide):
+        assert "cannot be imported into the current release" in refused.stderr
+
+
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     "values",
     [
@@ -176,9 +197,11 @@ def test_the_api_server_accepts_the_chart_with_other_values(
     api_server: ApiServer, chart: Chart, values: Values
 ) -> None:
     namespace(api_server, "team-b")
-    # Another release, so that nothing is mixed with the objects of the first.
+    # Another release, so that nothing is mixed with the objects of the first; what both have under
+    # one name, the operator's rights, is taken by force, and not for good.
+    options = ("--dry-run=server", "--validate=strict", "--force-conflicts")
     for manifest in Chart(chart.helm, release="other").manifests(values):
-        apply(api_server, manifest, "--dry-run=server", "--validate=strict")
+        apply(api_server, manifest, *options)
 
 
 @pytest.mark.usefixtures("installed")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
+from cascade_operator.territory import GRANT_NAME
 from cascade_policy import names
 from tests.charts.chart import NAMESPACE, Chart, Manifest, Values, named, pods
 from tests.charts.variants import (
@@ -138,6 +139,25 @@ def test_with_watched_namespaces_nothing_is_granted_elsewhere(chart: Chart) -> N
     ]
     assert [m["metadata"]["name"] for m in in_own] == ["cascade-operator-election"]
     assert environment(manifests)["CASCADE_WATCH_NAMESPACES"] == "team-a,team-b"
+
+
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["team-a", "team-b"]}])
+def test_operators_of_all_releases_have_their_rights_under_one_name(
+    chart: Chart, values: Values
+) -> None:
+    """So helm refuses a second one over a namespace, and that of the cluster sees the others."""
+    for release in ("one", "two"):
+        manifests = Chart(chart.helm, release=release).manifests(values)
+        grants = [
+            m
+            for m in manifests
+            if m["kind"].endswith(("Role", "RoleBinding"))
+            and m["metadata"]["name"] != f"{release}-operator-election"
+            and m["metadata"]["labels"][names.LABEL_APP_COMPONENT] == "operator"
+        ]
+        assert {m["metadata"]["name"] for m in grants} == {GRANT_NAME}
+        places = {m["metadata"].get("namespace") for m in grants}
+        assert places == set(values.get("watchNamespaces", [None]))
 
 
 def test_the_operator_reads_the_prometheus_that_the_values_name(chart: Chart) -> None:

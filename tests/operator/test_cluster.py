@@ -121,3 +121,22 @@ async def test_what_is_no_list_of_pods_is_an_error(status: int, text: str, words
     async with server_of(answer) as client:
         with pytest.raises(ClusterError, match=words):
             await Cluster(client).pods("team", {})
+
+
+@pytest.mark.parametrize(
+    ("namespace", "path"),
+    [
+        pytest.param("team", "/api/v1/namespaces/team/pods", id="in a namespace"),
+        pytest.param("", "/api/v1/pods", id="in the whole cluster"),
+    ],
+)
+async def test_a_look_asks_for_one_object(namespace: str, path: str) -> None:
+    asked: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(request.path_qs)
+        return web.json_response({"items": [], "metadata": {}})
+
+    async with server_of(answer) as client:
+        await Cluster(client).look(kinds.POD, namespace)
+    assert asked == [f"{path}?limit=1"]

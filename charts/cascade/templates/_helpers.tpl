@@ -11,6 +11,15 @@
 {{ include "cascade.name" . }}-prometheus
 {{- end }}
 
+{{/*
+Name of the operator's Role and binding, the same for every release: an install over a namespace, or
+over the cluster, that has an operator already is refused by helm, and the operator of the cluster
+knows namespaces that have their own by it.
+*/}}
+{{- define "cascade.grantName" -}}
+cascadeservice-operator
+{{- end }}
+
 {{- define "cascade.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{ .Values.serviceAccount.name | default (include "cascade.operatorName" .) }}
