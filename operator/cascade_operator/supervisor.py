@@ -17,10 +17,13 @@ class Supervisor:
     def __init__(self, make: Callable[[str, str], ServiceTask], vitals: Vitals) -> None:
         self._make = make
         self._vitals = vitals
+        self._stopped = False
         self._running: dict[tuple[str, str], tuple[ServiceTask, asyncio.Task[None]]] = {}
 
     def wake(self, namespace: str, name: str, plural: str) -> None:
         """An object of that kind that belongs to the CascadeService changed."""
+        if self._stopped:
+            return
         key = (namespace, name)
         running = self._running.get(key)
         # A task that is done is still listed until the loop runs its callback.
@@ -33,7 +36,9 @@ class Supervisor:
         self._running[key][0].wake(children=plural == kinds.SERVICE.plural)
 
     async def stop(self) -> None:
-        """Cancel all tasks and wait until they ended."""
+        """Cancel all tasks and wait until they ended; the watches may go on for a moment, and wake
+        nobody any more."""
+        self._stopped = True
         tasks = [task for _, task in self._running.values()]
         for task in tasks:
             task.cancel()

@@ -52,3 +52,16 @@ async def test_a_wake_after_the_end_of_a_task_starts_a_new_one() -> None:
     await supervisor.stop()
     await asyncio.sleep(0)
     assert vitals.services == 0
+
+
+async def test_who_is_woken_after_the_end_does_not_begin_anew() -> None:
+    made: list[Task] = []
+
+    def make(*_: str) -> ServiceTask:
+        made.append(Task())
+        return cast(ServiceTask, made[-1])
+
+    supervisor = Supervisor(make, Vitals())
+    await supervisor.stop()
+    supervisor.wake("team", "demo", kinds.CASCADE_SERVICE.plural)
+    assert made == []
