@@ -70,3 +70,35 @@ async def test_moves_are_finished_by_whoever_comes_after_a_leader_that_died_or_s
                 await until("three stages", lambda: settled(kubectl, 2, 2, 2))
         assert two.process.returncode == 0
         assert node.killed == set()
+
+
+async def test_a_leader_that_was_suspended_ends_without_another_write(
+    kubectl: Kubectl, server: ApiServer, tmp_path: Path
+) -> None:
+    async with (
+        kubelet(server, kubectl.namespace) as node,
+        operator(server, kubectl.namespace, tmp_path) as one,
+    ):
+        await until("a leader", lambda: holder(kubectl) == "one")
+        assert kubectl.apply(manifest(kubectl, gpuCount=6)).returncode == 0
+        await until("one stage of six", lambda: settled(kubectl, 6))
+        async with operator(server, kubectl.namespace, tmp_path, identity="two") as two:
+            await stands_by(two)
+            await begin_to_move(kubectl, 512)
+            one.process.send_signal(signal.SIGSTOP)
+            await until("two stages", lambda: settled(kubectl, 3, 3))
+            said = one.log.read_text()
+            await begin_to_move(kubectl, 512, 4096)
+            one.process.send_signal(signal.SIGCONT)
+            await until("three stages", lambda: settled(kubectl, 2, 2, 2))
+            # Work for both, if both took themselves for the leader.
+            await begin_to_move(kubectl, 512)
+            await until("two stages", lambda: settled(kubectl, 2, 4))
+            await until("its end", lambda: one.process.poll() is not None)
+            assert one.process.returncode == 1
+            last_words = one.log.read_text().removeprefix(said)
+            assert "no longer leading" in last_words
+            for writer in ("cascade_operator.writes", "cascade_operator.report"):
+                assert writer not in last_words, "it went on with the service"
+            assert holder(kubectl) == "two"
+        assert node.killed == set()
