@@ -5,7 +5,7 @@ from typing import Any
 
 from cascade_operator import kinds
 from cascade_operator.cluster import ClusterApi, ClusterError
-from cascade_operator.errors import Retry, Stalled, Waiting
+from cascade_operator.errors import PassError, Retry, Waiting
 from cascade_operator.reasons import Reason
 from cascade_operator.resources import (
     ANNOTATION_APPLIED,
@@ -13,6 +13,8 @@ from cascade_operator.resources import (
     at_version,
     differs,
     hop_secret,
+    is_front,
+    selects_the_same,
     stage_service,
     static_children,
 )
@@ -23,6 +25,8 @@ Json = Mapping[str, Any]
 
 _FOREIGN_SECONDS = 30.0
 _PREDECESSOR_SECONDS = 2.0
+_REFUSED_SECONDS = 30.0
+"""What refuses may be outside of the spec: a missing right, or a policy of the cluster."""
 
 
 class Children:
@@ -47,10 +51,17 @@ class Children:
     async def ensure(self, spec: ServiceSpec, child: Child, observed: Json | None = None) -> Json:
         """Apply `child` if the cluster's object (read unless given) differs; returns the object.
 
-        Raises Waiting when the name is taken, Stalled when the cluster refuses it.
+        Raises Waiting when the name is taken or the cluster refuses it.
         """
         if observed is None:
             observed = await self._api.get(child.kind, spec.namespace, child.name)
+        try:
+            return await self._ensure(spec, child, observed)
+        except PassError as error:
+            error.cuts_off = is_front(spec, child) and not selects_the_same(child, observed)
+            raise
+
+    async def _ensure(self, spec: ServiceSpec, child: Child, observed: Json | None) -> Json:
         if observed is not None:
             _check_owner(spec, child, observed)
             if not self._outdated(child, observed):
@@ -90,7 +101,8 @@ class Children:
                     Reason.NAMESPACE_TERMINATING, error.message, _FOREIGN_SECONDS
                 ) from error
             if error.refused:
-                raise Stalled(Reason.REFUSED_BY_CLUSTER, f"{what}: {error.message}") from error
+                text = f"{what}: {error.message}"
+                raise Waiting(Reason.REFUSED_BY_CLUSTER, text, _REFUSED_SECONDS) from error
             raise Retry(Reason.CLUSTER_ERROR, f"{what}: {error}") from error
 
 

@@ -35,8 +35,9 @@ _UNDERWAY: Final = frozenset(
     {Reason.WAITING_FOR_ROLLOUT, Reason.WAITING_FOR_STAGES, Reason.MOVING_INSTANCES}
 )
 """Reasons of PlanApplied that tell how far the plan is, not what was decided about it."""
-START_LIMIT_SECONDS: Final = 900.0
-"""An instance that is not ready so long after it got its node is no longer just starting."""
+START_LIMIT_SECONDS: Final = 1800.0
+"""An instance that is not ready so long after it got its node is no longer just starting: the
+weights of a 70B model, 140 GB, come in 19 minutes over 1 Gbit/s."""
 SANDBOX_LIMIT_SECONDS: Final = 60.0
 """Volumes that are not mounted so long after a pod got its node: a Secret or ConfigMap that does
 not exist keeps it waiting without any other sign in its status."""
@@ -87,7 +88,7 @@ def _ready_count(seen: Observation) -> int:
 
 def _ready(seen: Observation, previous: Json) -> Finding:
     ready, declared = _ready_count(seen), seen.spec.instances
-    if ready and seen.stage_map is not None:
+    if ready and seen.stage_map is not None and not (seen.error and seen.error.cuts_off):
         return Finding(True, Reason.SERVING, f"{ready} of {declared} instances are ready")
     if seen.error is not None:
         return Finding(False, Reason(seen.error.reason), seen.error.message)

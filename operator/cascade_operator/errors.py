@@ -8,6 +8,8 @@ class PassError(Exception):
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message
+        self.cuts_off = False
+        """Whether clients reach no instance because of it, however many are ready."""
 
 
 class Stalled(PassError):

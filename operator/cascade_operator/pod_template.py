@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from cascade_operator.errors import Stalled
 from cascade_operator.merge import merge
+from cascade_operator.reasons import Reason
 from cascade_operator.spec import EngineType, ServiceSpec
 from cascade_policy import names
 
@@ -61,7 +63,10 @@ def selector_labels(spec: ServiceSpec) -> dict[str, str]:
 
 
 def pod_template(spec: ServiceSpec, images: Images, stage: int) -> Manifest:
-    """The template of one stage, with our hash of what all stages share in an annotation."""
+    """The template of one stage, with our hash of what all stages share in an annotation.
+
+    Raises Stalled when the user's template cannot be laid over ours.
+    """
     own = {
         "metadata": {
             "labels": {names.LABEL_STAGE: str(stage)},
@@ -75,7 +80,7 @@ def template_hash(spec: ServiceSpec, images: Images) -> str:
     """Our hash of the template that all stages share.
 
     The uid is left out: it never changes, and so what a release renders can be compared with what
-    another one rendered for the same spec.
+    another one rendered for the same spec. Raises Stalled like `pod_template`.
     """
     return digest(_shared_template(replace(spec, uid=""), images))
 
@@ -88,6 +93,18 @@ def digest(manifest: Mapping[str, Any]) -> str:
 
 def _shared_template(spec: ServiceSpec, images: Images) -> Manifest:
     """Ours, the user's over it, and over that what the system cannot do without."""
+    try:
+        _check_hooks(spec.engine.template)
+        return _merged(spec, images)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise Stalled(
+            Reason.INVALID_SPEC,
+            "spec.engine.template has not the form of a pod template, such as {metadata: {labels: "
+            f"...}}, spec: {{containers: [{{name: engine, ...}}]}}}}: {error}",
+        ) from error
+
+
+def _merged(spec: ServiceSpec, images: Images) -> Manifest:
     merged = merge(_own_template(spec, images), spec.engine.template)
     drain = {"name": names.ENV_DRAIN_SECONDS, "value": str(_drain_seconds(merged["spec"]))}
     indispensable = {
@@ -100,6 +117,21 @@ def _shared_template(spec: ServiceSpec, images: Images) -> Manifest:
         },
     }
     return merge(merged, indispensable)
+
+
+def _check_hooks(template: Mapping[str, Any]) -> None:
+    """Kubernetes allows a container one hook before it stops, and that is ours."""
+    for container in template.get("spec", {}).get("containers") or ():
+        if not isinstance(container, Mapping) or container.get("name") != names.CONTAINER_ENGINE:
+            continue
+        if (container.get("lifecycle") or {}).get("preStop"):
+            raise Stalled(
+                Reason.INVALID_SPEC,
+                "spec.engine.template has a lifecycle.preStop for the container "
+                f"{names.CONTAINER_ENGINE!r}, but a container can have one only, and the router "
+                "needs it to drain the engine; remove it, and do on SIGTERM what it does: the "
+                "engine gets that signal when it has nothing left to do",
+            )
 
 
 def _drain_seconds(pod: Mapping[str, Any]) -> int:

@@ -27,6 +27,8 @@ from cascade_policy.stage_map import Stage, StageMap
 ANNOTATION_APPLIED: Final = f"{names.DOMAIN}/applied"
 _PROGRESS_DEADLINE: Final = 2_000_000_000
 """Placeholders wait at their gate for as long as it takes: that is no failure of a rollout."""
+_WHOLE: Final = "selector"
+"""A key whose value must be exactly ours: one more label in it, and it finds no pod."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,17 @@ def front_service(spec: ServiceSpec) -> Child:
         }
     }
     return _child(kinds.SERVICE, spec.name, spec, body, component="front")
+
+
+def is_front(spec: ServiceSpec, child: Child) -> bool:
+    """Whether it is the Service that clients talk to."""
+    return child.kind is kinds.SERVICE and child.name == spec.name
+
+
+def selects_the_same(child: Child, observed: Mapping[str, Any] | None) -> bool:
+    """Whether the cluster has the Service and it finds the pods that it is to find."""
+    wanted = child.manifest["spec"]["selector"]
+    return observed is not None and observed.get("spec", {}).get("selector") == wanted
 
 
 def stage_service(spec: ServiceSpec, index: int) -> Child:
@@ -235,7 +248,7 @@ def _child(
 
 
 def differs(child: Child, observed: Mapping[str, Any]) -> bool:
-    """Whether the cluster's object lacks anything that the manifest says."""
+    """Whether the cluster's object lacks anything that the manifest says, or selects less."""
     return not _contains(observed, child.manifest)
 
 
@@ -243,7 +256,8 @@ def _contains(observed: object, wanted: object) -> bool:
     """Whether `observed` has all of `wanted`; what the server adds does not count."""
     if isinstance(wanted, Mapping):
         return isinstance(observed, Mapping) and all(
-            key in observed and _contains(observed[key], value)
+            key in observed
+            and (observed[key] == value if key == _WHOLE else _contains(observed[key], value))
             for key, value in wanted.items()
             if key != "stringData"
         )

@@ -213,16 +213,6 @@ def _engine_model(cost_model: Json, engine: EngineType) -> EngineModel:
         raise Stalled(Reason.INVALID_SPEC, f"spec.planning.costModel: {error}") from error
 
 
-def _has_own_pre_stop(template: Json) -> bool:
-    """Whether a template says what is to happen before the engine stops."""
-    return any(
-        container.get("name") == names.CONTAINER_ENGINE
-        and (container.get("lifecycle") or {}).get("preStop")
-        for container in template.get("spec", {}).get("containers") or ()
-        if isinstance(container, Mapping)
-    )
-
-
 def _check(spec: ServiceSpec) -> None:
     """Rules that hold across sections; the schema states most of them as well."""
     if spec.instances < 1:
@@ -230,14 +220,6 @@ def _check(spec: ServiceSpec) -> None:
             Reason.INVALID_SPEC,
             f"spec.gpuCount is below spec.gpusPerInstance ({spec.gpus_per_instance}): no instance "
             "fits; raise gpuCount",
-        )
-    if _has_own_pre_stop(spec.engine.template):
-        raise Stalled(
-            Reason.INVALID_SPEC,
-            "spec.engine.template has a lifecycle.preStop for the container "
-            f"{names.CONTAINER_ENGINE!r}, but a container can have one only, and the router needs "
-            "it to drain the engine; remove it, and do on SIGTERM what it does: the engine gets "
-            "that signal when it has nothing left to do",
         )
     if len(spec.planning.boundaries) >= spec.instances:
         raise Stalled(

@@ -15,7 +15,7 @@ from cascade_operator.conditions import (
     conditions,
 )
 from cascade_operator.decide import in_force
-from cascade_operator.errors import Waiting
+from cascade_operator.errors import PassError, Stalled, Waiting
 from cascade_operator.finding import Finding
 from cascade_operator.moves import ReleasePod, Step
 from cascade_operator.observation import Observation
@@ -64,6 +64,11 @@ def starting(
     ]
 
 
+def cutting_off(error: PassError) -> PassError:
+    error.cuts_off = True
+    return error
+
+
 CASES: dict[str, tuple[Observation, dict[str, Any], str, bool, Reason]] = {
     "all is well": (seen(), {}, READY, True, Reason.SERVING),
     "one of two is enough to serve": (
@@ -78,6 +83,10 @@ CASES: dict[str, tuple[Observation, dict[str, Any], str, bool, Reason]] = {
     "a taken name": (
         seen(stage(0, 2), error=Waiting(Reason.NAME_TAKEN, "Service demo", 1.0)),
         {}, READY, False, Reason.NAME_TAKEN,
+    ),
+    "what keeps all clients away takes Ready from ready instances": (
+        seen(error=cutting_off(Stalled(Reason.REFUSED_BY_CLUSTER, "Service demo"))), {}, READY,
+        False, Reason.REFUSED_BY_CLUSTER,
     ),
     "an error does not take Ready from a service that serves": (
         seen(error=Waiting(Reason.NAME_TAKEN, "Service demo", 1.0)), {}, READY, True,
@@ -258,9 +267,9 @@ DEGRADATION: dict[str, tuple[Observation, dict[str, Any], int, bool]] = {
     ),
     "all are ready again": (seen(), WAS_DEGRADED, 1, False),
     "one takes long, but not too long": (
-        seen(stage(0, 2), *instances(1), *starting(1, age=900)), {}, 1, False,
+        seen(stage(0, 2), *instances(1), *starting(1, age=1800)), {}, 1, False,
     ),
-    "one takes too long": (seen(stage(0, 2), *instances(1), *starting(1, age=901)), {}, 1, True),
+    "one takes too long": (seen(stage(0, 2), *instances(1), *starting(1, age=1801)), {}, 1, True),
     "the last one of a rollout still starts": (
         seen(stage(0, 2), *instances(1), *starting(1)),
         {DEGRADED: {"status": "False", "reason": Reason.ROLLING_OUT}}, 1, False,

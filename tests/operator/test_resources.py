@@ -1,5 +1,6 @@
 """The children, pinned by golden files."""
 
+import copy
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
+from cascade_operator.errors import Stalled
 from cascade_operator.plans import first_plan
 from cascade_operator.pod_template import pod_template, template_hash
 from cascade_operator.resources import (
     Child,
     at_version,
     differs,
+    front_service,
     hop_secret,
+    selects_the_same,
     stage_deployment,
     stage_map_config,
     stage_map_of,
@@ -169,6 +173,31 @@ def test_the_engine_is_not_stopped_before_the_router_lets_go_of_it() -> None:
         }
 
 
+HELPER = {"name": "helper", "lifecycle": {"preStop": {"sleep": {}}}}
+HOOK = {"name": "engine", "lifecycle": {"preStop": {"exec": {}}}}
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ({"spec": {"containers": [HELPER, HOOK]}}, "lifecycle.preStop for the container 'engine'"),
+        ({"spec": "engine"}, "has not the form of a pod template"),
+        ({"spec": {"containers": 1}}, "has not the form of a pod template"),
+        ({"spec": {"containers": [{"name": "engine", "lifecycle": "x"}]}}, "has not the form"),
+    ],
+)
+def test_a_template_that_cannot_be_laid_over_ours_is_refused_with_a_remedy(
+    template: dict[str, Any], words: str
+) -> None:
+    spec = service(engine={"type": "simulated", "template": template})
+    with pytest.raises(Stalled, match=words):
+        template_hash(spec, IMAGES)
+
+
+def test_a_hook_of_another_container_is_the_users_own() -> None:
+    assert HELPER in pod_with({"containers": [HELPER]})["containers"]
+
+
 def test_pods_pass_the_restricted_pod_security_level() -> None:
     for spec in (service(), service(**VLLM)):
         pod = pod_template(spec, IMAGES, 0)["spec"]
@@ -248,6 +277,17 @@ def test_an_object_that_has_more_than_we_say_does_not_differ() -> None:
     assert not differs(child, observed)
     observed["spec"] = {**observed["spec"], "revisionHistoryLimit": 10}
     assert differs(child, observed)
+
+
+def test_a_selector_with_one_more_label_differs_for_it_finds_no_pod() -> None:
+    front = front_service(service())
+    observed = copy.deepcopy(front.manifest)
+    assert not differs(front, observed)
+    assert selects_the_same(front, observed)
+    observed["spec"]["selector"]["team"] = "blue"
+    assert differs(front, observed)
+    assert not selects_the_same(front, observed)
+    assert not selects_the_same(front, None)
 
 
 def test_the_budget_is_absolute_and_leaves_one_instance_to_drains() -> None:

@@ -78,21 +78,6 @@ def test_engine_model(
     ("spec", "words"),
     [
         ({"gpuCount": 1, "gpusPerInstance": 2}, "raise gpuCount"),
-        (
-            {
-                "engine": {
-                    "template": {
-                        "spec": {
-                            "containers": [
-                                {"name": "helper", "lifecycle": {"preStop": {"sleep": {}}}},
-                                {"name": "engine", "lifecycle": {"preStop": {"exec": {}}}},
-                            ]
-                        }
-                    }
-                }
-            },
-            "lifecycle.preStop for the container 'engine'",
-        ),
         ({"planning": {"costModel": {"profile": "tpu"}}}, "'tpu' is not known; use one of"),
         ({"instances": 2, "planning": {"boundaries": [64, 128]}}, "remove boundaries or add"),
         (
