@@ -223,7 +223,7 @@ class _Board:
         """Warm pods that provably belong to the stage, the best to move first."""
         current = _current(stage)
         home = [pod for pod in self.assigned[stage.index] if pod.controller_uid == current.uid]
-        return sorted(home, key=lambda pod: (not pod.ready, pod.name))
+        return sorted(home, key=lambda pod: (not pod.ready, not pod.bound, pod.name))
 
     def _lost(self, leaving: Iterable[Pod]) -> list[Pod]:
         """Warm pods that no controller owns and none will adopt as they are labelled."""
@@ -255,15 +255,21 @@ class _Board:
             gone = outdated[:1]
         for pod in gone:
             lost.remove(pod)
-        remaining = min(remaining - len(gone), self.max_moving)
-        for stage in reversed(self.snapshot.stages):
-            spare = len(self.assigned[stage.index]) - self._wanted(stage.index)
-            for pod in reversed(self._home(stage)):
-                if remaining <= 0 or spare <= 0:
-                    break
-                self.writes.append(ReleasePod(pod))
-                remaining, spare = remaining - 1, spare - 1
+        self._release(min(remaining - len(gone), self.max_moving))
         self._delete_stray_placeholders()
+
+    def _release(self, number: int) -> None:
+        """Let go of so many: first of those that have no node, in whatever stage they are."""
+        number, chosen = max(0, number), list[Pod]()
+        homes = {stage.index: self._home(stage)[::-1] for stage in reversed(self.snapshot.stages)}
+        if not self.paused:
+            chosen = [pod for home in homes.values() for pod in home if not pod.bound][:number]
+        for index, home in homes.items():
+            staying = [pod for pod in home if pod not in chosen]
+            gone = len(home) - len(staying)
+            spare = len(self.assigned[index]) - gone - self._wanted(index)
+            chosen += staying[: max(0, min(spare, number - len(chosen)))]
+        self.writes.extend(ReleasePod(pod) for pod in chosen)
 
     def _delete_stray_placeholders(self) -> None:
         """A placeholder that lost its controller by a hand-edited label serves nobody."""

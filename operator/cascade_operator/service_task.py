@@ -31,6 +31,7 @@ from cascade_operator.report import Reporter
 from cascade_operator.resources import at_version, stage_map_config
 from cascade_operator.rollout import Rollout, Verdict, review
 from cascade_operator.settings import Settings
+from cascade_operator.shortage import spread
 from cascade_operator.spec import Mode, ServiceSpec, parse_spec
 from cascade_operator.territory import Territory
 from cascade_operator.view import View, read_view
@@ -193,7 +194,8 @@ class ServiceTask:
 
     async def _lift(self, spec: ServiceSpec, view: View, plan: PlanRecord) -> View:
         """Turn placeholders into instances, up to the declared number."""
-        chosen = choose_lifts(view.snapshot, plan.counts, spec.instances)[:_MOST_WRITES]
+        counts = spread(plan.counts, view.snapshot)
+        chosen = choose_lifts(view.snapshot, counts, spec.instances)[:_MOST_WRITES]
         if not chosen:
             return view
         self._wrote += await self._writer.lift(spec, chosen, view.stage_map)
@@ -257,7 +259,7 @@ class ServiceTask:
         """Either moves or a template's rollout, never both."""
         step = next_step(
             view.snapshot,
-            plan.counts,
+            spread(plan.counts, view.snapshot),
             mapped_stages=len(stage_map.stages),
             max_moving=most_moving(spec.instances),
             paused=spec.planning.mode is Mode.PAUSED,

@@ -18,6 +18,8 @@ Json = Mapping[str, Any]
 
 STAGE_LEAVING: Final = "leaving"
 """Stage label of an instance that no controller may own any more, because it is to be removed."""
+UNSCHEDULABLE: Final = "Unschedulable"
+"""Kind of the trouble of a pod that the scheduler finds no node for."""
 _REVISION: Final = "deployment.kubernetes.io/revision"
 
 
@@ -258,10 +260,6 @@ def _trouble(status: Status, conditions: Mapping[str, Condition]) -> Trouble | N
             text = waiting.message or "no further message"
             return Trouble(waiting.reason, f"container {container.name}: {text}")
     scheduled = conditions.get("PodScheduled")
-    if (
-        scheduled is not None
-        and scheduled.status == "False"
-        and scheduled.reason == "Unschedulable"
-    ):
-        return Trouble("Unschedulable", scheduled.message)
+    if scheduled is not None and scheduled.status == "False" and scheduled.reason == UNSCHEDULABLE:
+        return Trouble(UNSCHEDULABLE, scheduled.message)
     return None

@@ -51,6 +51,7 @@ def words(found: Step) -> list[str]:
 
 
 ONE_MOVE = (3, 1)
+NOWHERE = [pod(f"w{i}", 0, bound=False, ready=False) for i in range(2)]
 CASES: dict[str, tuple[tuple[int, ...], list[Stage | Pod], int, list[str]]] = {
     "nothing is there: the first stage is created": ((8,), [], 1, ["create 0 with 8"]),
     "settled: nothing is written": ((2,), [stage(0, 2), *instances(2)], 1, []),
@@ -148,6 +149,13 @@ CASES: dict[str, tuple[tuple[int, ...], list[Stage | Pod], int, list[str]]] = {
     ),
     "too many instances: exactly one is released, the one that is not ready": (
         (2,), [stage(0, 3), pod("a", ready=False), *instances(2)], 1, ["release a"],
+    ),
+    "who has no node is released before who has one, in whatever stage": (
+        (2, 2), [stage(0, 2), *NOWHERE, stage(1, 3), *instances(3, 1)], 2, ["release w1"],
+    ),
+    "then those beyond the wanted number": (
+        (1, 1), [stage(0, 2), *NOWHERE, stage(1, 3), *instances(3, 1)], 2,
+        ["release w1", "release w0", "release p12"],
     ),
     "a released pod is deleted when nobody owns it": (
         (2,),
@@ -314,6 +322,9 @@ PAUSED: dict[str, tuple[tuple[int, ...], list[Stage | Pod], list[str]]] = {
     ),
     "what is no longer declared is removed": (
         (2, 1), [stage(0, 3), *instances(3), stage(1, 1), *instances(1, 1)], ["release p02"],
+    ),
+    "who has no node goes first only where nobody has to take the place": (
+        (2, 2), [stage(0, 2), *NOWHERE, stage(1, 3), *instances(3, 1)], ["release p12"],
     ),
     "a stage that the plan has no place for keeps what it has": (
         (4,), [stage(0, 4), *instances(3), stage(1, 1), *instances(1, 1)], [],
