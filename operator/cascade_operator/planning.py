@@ -1,6 +1,7 @@
 """When Prometheus is asked and planned from, and what was last found."""
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from cascade_operator.traffic import (
     traffic_of,
 )
 from cascade_planner.traffic import Traffic, TrafficProblem
+
+log = logging.getLogger(__name__)
 
 _NOT_CONFIGURED = Finding(
     False,
@@ -176,7 +179,10 @@ class Planning:
                 decide, plan, heard.traffic, spec, now, heard.latency, placed=placed
             )
         except (ValueError, ArithmeticError) as error:
-            failed = Finding(False, Reason.PLANNING_FAILED, f"the planner failed: {error}")
+            # No traffic and no spec that is let in is known to lead here: it would be a defect.
+            log.exception("%s/%s: the planner failed", spec.namespace, spec.name)
+            text = f"the planner failed, which is a defect; the last plan stays: {error}"
+            failed = Finding(False, Reason.PLAN_KEPT, text)
             return replace(keep(plan, failed, spec, now), finding=failed)
 
     def _last(self, spec: ServiceSpec, plan: PlanRecord, now: float) -> Decision:

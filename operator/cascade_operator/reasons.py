@@ -56,7 +56,6 @@ class Reason(StrEnum):
     PAUSED = "Paused"
     WAITING_FOR_STAGES = "WaitingForStages"
     WAITING_FOR_ROLLOUT = "WaitingForRollout"
-    PLANNING_FAILED = "PlanningFailed"
     # Decisions
     GAIN_ENOUGH = "GainEnough"
     APPROVED = "Approved"
@@ -218,7 +217,7 @@ HELP: Final[dict[Reason, Help]] = {
     ),
     Reason.PLAN_KEPT: Help(
         "The plan could not be made anew; the last one is in force.",
-        "Read the MetricsAvailable condition.",
+        "Read the message and the MetricsAvailable condition.",
     ),
     Reason.ADVISORY: Help(
         "spec.planning.mode is Advisory: the plan is shown, not applied.",
@@ -241,10 +240,6 @@ HELP: Final[dict[Reason, Help]] = {
     ),
     Reason.WAITING_FOR_ROLLOUT: Help(
         "A changed pod template is rolled out first.", "See the Progressing condition."
-    ),
-    Reason.PLANNING_FAILED: Help(
-        "The planner could not make a plan from the traffic. The last plan stays.",
-        "Read the message; it is a defect if it does not name a setting of yours.",
     ),
     Reason.GAIN_ENOUGH: Help(
         "The new plan is predicted to save at least spec.planning.minGainPercent.", NOTHING
