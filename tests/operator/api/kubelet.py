@@ -1,11 +1,12 @@
 """Scheduler and kubelet of a control plane that has no nodes.
 
 The control plane under test is real; only what needs a machine is played here: an ungated pod is
-bound and becomes ready, a deleted one ends after a moment. Whatever else happens to a pod is the
-doing of real controllers.
+bound and becomes ready, a deleted one ends after a moment. Pods can be made to crash or to be not
+ready, and nodes to be full. Whatever else happens to a pod is the doing of real controllers.
 """
 
 import asyncio
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -16,6 +17,13 @@ from cascade_operator.cluster import Cluster, ClusterError
 from cascade_policy import names
 
 _POLL_SECONDS = 0.05
+_NO_NODE = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+_CRASHING = {
+    "waiting": {
+        "reason": "CrashLoopBackOff",
+        "message": "back-off 10s restarting failed container=engine",
+    }
+}
 
 
 class Kubelet:
@@ -27,6 +35,11 @@ class Kubelet:
         self.killed: set[str] = set()
         self.most_bound = 0
         self.ready_pods = True
+        """Whether bound pods become ready, or stop being so."""
+        self.crashing = False
+        """Whether their engines crash, as long as `ready_pods` is False."""
+        self.room = math.inf
+        """Pods that find a node."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -46,22 +59,36 @@ class Kubelet:
         pods = await self._api.list(kinds.POD, self._namespace, {})
         bound = [pod for pod in pods if pod["spec"].get("nodeName")]
         self.most_bound = max(self.most_bound, len(bound))
+        free = self.room - len(bound)
         for pod in pods:
             with suppress(ClusterError):
-                await self._advance(pod)
+                free -= await self._advance(pod, free)
 
-    async def _advance(self, pod: Mapping[str, Any]) -> None:
+    async def _advance(self, pod: Mapping[str, Any], free: float) -> int:
+        """One step of a pod; how many of the `free` places it took."""
         metadata = pod["metadata"]
         if "deletionTimestamp" in metadata:
             if pod["spec"].get("nodeName"):
                 self.killed.add(metadata["uid"])
             await self._end(metadata["name"])
         elif pod["spec"].get("schedulingGates"):
-            return
+            return 0
         elif not pod["spec"].get("nodeName"):
-            await self._bind(metadata["name"])
-        elif self.ready_pods and not _is_ready(pod):
+            if free >= 1:
+                await self._bind(metadata["name"])
+                return 1
+            if not _is(pod, "PodScheduled", "False", "Unschedulable"):
+                await self._find_no_node(metadata["name"])
+        elif self.ready_pods and not _is(pod, "Ready", "True"):
             await self._start(metadata["name"])
+        elif not self.ready_pods and (_is(pod, "Ready", "True") or self._to_crash(pod)):
+            await self._fail(metadata["name"])
+        return 0
+
+    def _to_crash(self, pod: Mapping[str, Any]) -> bool:
+        """Whether the pod does not crash yet although it should."""
+        containers = pod["status"].get("containerStatuses") or [{"state": {}}]
+        return self.crashing and "waiting" not in containers[0]["state"]
 
     async def _bind(self, name: str) -> None:
         binding = {
@@ -73,20 +100,37 @@ class Kubelet:
         path = kinds.POD.path(self._namespace, name, "binding")
         await self._api._write("POST", path, {}, binding)
 
+    async def _find_no_node(self, name: str) -> None:
+        condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}
+        said = {**condition, "message": _NO_NODE, "lastTransitionTime": _now()}
+        await self._tell(name, {"conditions": [said]})
+
     async def _start(self, name: str) -> None:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        running = {"state": {"running": {"startedAt": now}}, "ready": True, "restartCount": 0}
-        rest = {"image": "", "imageID": ""}
+        await self._run_pod(name, ready="True", engine={"running": {"startedAt": _now()}})
+
+    async def _fail(self, name: str) -> None:
+        """The router goes on; the engine crashes, or is just not ready."""
+        engine = _CRASHING if self.crashing else {"running": {"startedAt": _now()}}
+        await self._run_pod(name, ready="False", engine=engine)
+
+    async def _run_pod(self, name: str, *, ready: str, engine: Mapping[str, Any]) -> None:
+        now = _now()
+        rest = {"restartCount": 0, "image": "", "imageID": ""}
+        router = {"state": {"running": {"startedAt": now}}, "ready": True, **rest}
+        told = {"name": names.CONTAINER_ENGINE, "state": dict(engine), "ready": ready == "True"}
         status = {
             "phase": "Running",
             "conditions": [
-                {"type": "Ready", "status": "True", "lastTransitionTime": now},
-                {"type": "ContainersReady", "status": "True", "lastTransitionTime": now},
+                {"type": "Ready", "status": ready, "lastTransitionTime": now},
+                {"type": "ContainersReady", "status": ready, "lastTransitionTime": now},
             ],
-            "initContainerStatuses": [{"name": names.CONTAINER_ROUTER, **running, **rest}],
-            "containerStatuses": [{"name": names.CONTAINER_ENGINE, **running, **rest}],
+            "initContainerStatuses": [{"name": names.CONTAINER_ROUTER, **router}],
+            "containerStatuses": [{**told, **rest}],
             "podIP": f"10.1.0.{1 + hash(name) % 250}",
         }
+        await self._tell(name, status)
+
+    async def _tell(self, name: str, status: Mapping[str, Any]) -> None:
         path = kinds.POD.path(self._namespace, name, "status")
         content = "application/strategic-merge-patch+json"
         await self._api._write("PATCH", path, {}, {"status": status}, content)
@@ -96,8 +140,13 @@ class Kubelet:
         await self._api._write("DELETE", kinds.POD.path(self._namespace, name), {}, body)
 
 
-def _is_ready(pod: Mapping[str, Any]) -> bool:
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _is(pod: Mapping[str, Any], type_: str, status: str, reason: str | None = None) -> bool:
     return any(
-        condition["type"] == "Ready" and condition["status"] == "True"
+        (condition["type"], condition["status"]) == (type_, status)
+        and reason in (None, condition.get("reason"))
         for condition in pod.get("status", {}).get("conditions") or ()
     )
