@@ -2,6 +2,7 @@
 
 import pytest
 
+from cascade_operator.reasons import Reason
 from e2e.harness.deadline import until
 from e2e.harness.kubectl import Kubectl
 from e2e.harness.platform import Platform
@@ -59,7 +60,9 @@ def test_advisory_mode_plans_and_moves_nothing(platform: Platform, namespace: Ku
     with PodWatch(service) as watch, traffic(platform, service, rate=5, duration=40) as load:
         until(
             "the advice is in the condition",
-            lambda: service.view().conditions.get("PlanApplied", {}).get("reason") == "Advisory",
+            lambda: (
+                service.view().conditions.get("PlanApplied", {}).get("reason") == Reason.ADVISORY
+            ),
             seconds=60,
             seen=lambda: service.view().conditions,
         )

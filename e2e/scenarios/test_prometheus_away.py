@@ -2,6 +2,7 @@
 
 import pytest
 
+from cascade_operator.reasons import Reason
 from e2e.harness.deadline import until
 from e2e.harness.kubectl import Kubectl
 from e2e.harness.platform import Platform
@@ -43,7 +44,7 @@ def test_without_prometheus_the_last_plan_stays_in_force(
             seconds=60,
             seen=lambda: service.view().conditions,
         )
-        assert condition["reason"] == "PrometheusUnreachable"
+        assert condition["reason"] == Reason.PROMETHEUS_UNREACHABLE
         assert "plan" in condition["message"]
         with traffic(platform, service, rate=3, duration=8) as load:
             assert_nothing_lost(load.summary())

@@ -139,7 +139,7 @@ class Answers:
             prompts=_rows(reading.prompts, "le"),
             finals=_rows(reading.finals, "le"),
             decoded=_rows(reading.decoded, "le_length"),
-            age=[{"metric": {}, "value": [1.0, str(reading.age_seconds)]}],
+            age=scalar(reading.age_seconds),
             targets=[
                 {"metric": {"instance": f"10.0.0.{number}:8000"}, "value": [1.0, str(series)]}
                 for number, series in enumerate(reading.series_of_targets)
@@ -167,6 +167,11 @@ class Answers:
             "request_seconds_count": self.completed,
         }
         return next(found for words, found in rows.items() if words in query)
+
+
+def scalar(value: float) -> Rows:
+    """One row without labels."""
+    return [{"metric": {}, "value": [1.0, str(value)]}]
 
 
 def _rows(histogram: LengthHistogram, label: str) -> Rows:

@@ -1,6 +1,7 @@
 """From a reading of Prometheus to the plan in force."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
@@ -19,12 +20,15 @@ SECONDS = 600.0
 MAX_LENGTH = 16384
 
 
-def reading(requests: int = 5000, age: float = 5.0) -> Reading:
+CHAT = (100, 200, 300, 6000)
+
+
+def reading(requests: int = 5000, age: float = 5.0, lengths: Sequence[int] = CHAT) -> Reading:
     """Chat with a tail of long prompts, as much as keeps eight simulated engines busy."""
     chance = Random(7)
     prompts, finals = [], []
     for _ in range(requests):
-        prompt = chance.choice([100, 200, 300, 6000])
+        prompt = chance.choice(lengths)
         prompts.append(prompt)
         finals.append(min(MAX_LENGTH, prompt + chance.randint(50, 500)))
     return Reading(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cascade_operator.reasons import Reason
 from cascade_policy import names
 from e2e.cluster import ApiServer
 from tests.operator.api.conftest import COLLECTOR_SECONDS, Kubectl, kubelet, operator, until
@@ -43,7 +44,7 @@ def settled(kubectl: Kubectl, *counts: int) -> bool:
     return (
         found.get("observedGeneration") == generation
         and [row["ready"] for row in found.get("stages", [])] == list(counts)
-        and condition(kubectl, "Progressing").get("reason") == "Settled"
+        and condition(kubectl, "Progressing").get("reason") == Reason.SETTLED
     )
 
 
@@ -148,7 +149,9 @@ async def test_a_service_of_a_foreign_owner_is_not_taken_over(
     before = kubectl.json("get", "service", "demo")["metadata"]["resourceVersion"]
     async with operator(server, kubectl.namespace, tmp_path):
         assert kubectl.apply(manifest(kubectl)).returncode == 0
-        await until("refused", lambda: condition(kubectl, "Ready").get("reason") == "NameTaken")
+        await until(
+            "refused", lambda: condition(kubectl, "Ready").get("reason") == Reason.NAME_TAKEN
+        )
         assert f"{kubectl.namespace}/demo exists" in condition(kubectl, "Ready")["message"]
         assert kubectl.json("get", "service", "demo")["metadata"]["resourceVersion"] == before
         assert kubectl.items("pods") == []
@@ -188,7 +191,7 @@ async def test_in_a_pause_nothing_moves_and_what_is_lost_or_declared_is_followed
         await until("one stage of four", lambda: settled(kubectl, 4))
         plan(mode="Paused", boundaries=[512])
         await until("paused", lambda: (
-            condition(kubectl, "PlanApplied").get("reason") == "Paused" and settled(kubectl, 4)
+            condition(kubectl, "PlanApplied").get("reason") == Reason.PAUSED and settled(kubectl, 4)
         ))  # fmt: skip
         lost = kubectl.items("pods")[0]["metadata"]
         kubectl("delete", "pod", lost["name"], "--wait=false")

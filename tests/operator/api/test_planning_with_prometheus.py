@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from cascade_operator.plans import first_plan
+from cascade_operator.reasons import Reason
 from cascade_operator.resources import stage_map_of
 from cascade_operator.times import timestamp
 from cascade_policy import names
@@ -194,7 +195,7 @@ async def test_ranges_follow_and_a_plan_is_proposed_approved_reviewed_and_return
                 await until("it is shown", lambda: status(kubectl)["plan"]["id"] == proposal)
                 approve(kubectl, "none-such")
                 await until("refused", lambda: (
-                    condition(kubectl, "PlanApplied").get("reason") == "NotTheProposal"
+                    condition(kubectl, "PlanApplied").get("reason") == Reason.NOT_THE_PROPOSAL
                 ))  # fmt: skip
                 assert settled(kubectl, 8, 8)
                 approve(kubectl, proposal)
@@ -202,7 +203,7 @@ async def test_ranges_follow_and_a_plan_is_proposed_approved_reviewed_and_return
                     (plan_in_force(kubectl)["trial"] or {}).get("placed")
                 ))  # fmt: skip
                 assert plan_in_force(kubectl)["id"] == proposal
-                assert "Approved" in [one["reason"] for one in decisions(kubectl)]
+                assert Reason.APPROVED in [one["reason"] for one in decisions(kubectl)]
                 traffic.seconds = 6.0
             # A new operator goes on with the trial.
             async with operator(server, kubectl.namespace, tmp_path, "two", **environment):
@@ -210,10 +211,10 @@ async def test_ranges_follow_and_a_plan_is_proposed_approved_reviewed_and_return
                     "Returned" in [one["verdict"] for one in decisions(kubectl)]
                 ), LONGEST_SECONDS)  # fmt: skip
                 returned = next(one for one in decisions(kubectl) if one["verdict"] == "Returned")
-                assert returned["reason"] == "LatencyWorse"
+                assert returned["reason"] == Reason.LATENCY_WORSE
                 assert returned["worthAfter"] > 2 * returned["worthBefore"]
                 await until("as before", lambda: settled(kubectl, 8, 8))
                 assert plan_in_force(kubectl)["penalty"]["plan"] == proposal
                 reasons = [event["reason"] for event in kubectl.items("events")]
-                assert {"PlanAdopted", "PlanReturned"} <= set(reasons)
+                assert {Reason.PLAN_ADOPTED, Reason.PLAN_RETURNED} <= set(reasons)
                 assert node.killed == set()

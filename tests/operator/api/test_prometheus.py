@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from cascade_operator.reasons import Reason
 from e2e.cluster import ApiServer
 from tests.operator.api.conftest import Kubectl, kubelet, operator, until
 from tests.operator.api.test_crd import manifest
@@ -49,12 +50,14 @@ async def test_a_token_that_expires_is_told_and_a_new_one_taken_without_a_restar
             found = condition(kubectl, "MetricsAvailable")
             return found if found.get("reason") == reason else None
 
-        await until("traffic was read", lambda: reason_is("MetricsRead"))
+        await until("traffic was read", lambda: reason_is(Reason.METRICS_READ))
         accepted = NEW
-        told = await until("the token has expired", lambda: reason_is("PrometheusUnauthorized"))
+        told = await until(
+            "the token has expired", lambda: reason_is(Reason.PROMETHEUS_UNAUTHORIZED)
+        )
         assert "check the credentials of the chart's prometheus values" in told["message"]
         token.write_text(NEW)
-        await until("the new token is taken", lambda: reason_is("MetricsRead"))
+        await until("the new token is taken", lambda: reason_is(Reason.METRICS_READ))
 
         patch = json.dumps({"spec": {"prometheus": {"url": users.url}}})
         await asyncio.to_thread(kubectl, "patch", "csvc", "demo", "--type=merge", "-p", patch)

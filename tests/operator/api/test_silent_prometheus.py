@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from cascade_operator.conditions import METRICS_AVAILABLE
+from cascade_operator.reasons import Reason
 from e2e.cluster import ApiServer
 from tests.operator.api.conftest import Kubectl, kubelet, operator, until
 from tests.operator.api.test_crd import manifest
-from tests.operator.api.test_operator import condition, settled
+from tests.operator.api.test_operator import settled
+from tests.operator.api.told import told
 
 pytestmark = pytest.mark.api_server
 
@@ -37,9 +40,7 @@ async def test_instances_are_placed_while_prometheus_is_silent(
             await until("settled", lambda: settled(kubectl, 2))
             kubectl("scale", "csvc", "demo", "--replicas=4")
             await until("four instances", lambda: settled(kubectl, 4))
-            await until("the failure is told", lambda: (
-                condition(kubectl, "MetricsAvailable").get("reason") == "PrometheusUnreachable"
-            ))  # fmt: skip
+            await told(kubectl, METRICS_AVAILABLE, False, Reason.PROMETHEUS_UNREACHABLE)
             log = running.log.read_text()
     passes = [float(took) for took in re.findall(r"a pass of \S+ took ([0-9.]+) s", log)]
     assert passes
