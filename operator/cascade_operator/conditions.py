@@ -32,7 +32,16 @@ _TROUBLES: Final[dict[str, Reason]] = {
     "CreateContainerError": Reason.CONTAINER_NOT_CREATED,
 }
 _UNDERWAY: Final = frozenset(
-    {Reason.WAITING_FOR_ROLLOUT, Reason.WAITING_FOR_STAGES, Reason.MOVING_INSTANCES}
+    {
+        Reason.WAITING_FOR_ROLLOUT,
+        Reason.WAITING_FOR_STAGES,
+        Reason.MOVING_INSTANCES,
+        Reason.INVALID_SPEC,
+        Reason.NAME_TAKEN,
+        Reason.REFUSED_BY_CLUSTER,
+        Reason.CLUSTER_ERROR,
+        Reason.NAMESPACE_TERMINATING,
+    }
 )
 """Reasons of PlanApplied that tell how far the plan is, not what was decided about it."""
 START_LIMIT_SECONDS: Final = 1800.0
@@ -233,6 +242,8 @@ def _plan_applied(seen: Observation, previous: Json) -> Finding:
     decision = _decision(seen, previous)
     if not decision.holds:
         return decision
+    if seen.error is not None:
+        return Finding(False, Reason(seen.error.reason), seen.error.message)
     if seen.rollout.verdict is not Verdict.READY:
         return Finding(False, Reason.WAITING_FOR_ROLLOUT, seen.rollout.message)
     if seen.stage_map is None or seen.stage_map.plan_id != seen.plan.id:

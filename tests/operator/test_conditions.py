@@ -178,6 +178,10 @@ CASES: dict[str, tuple[Observation, dict[str, Any], str, bool, Reason]] = {
         seen(step=Step(waiting="proof", to_move=1, held_back=2)), {}, PROGRESSING, True,
         Reason.MOVING_INSTANCES,
     ),
+    "an error keeps the plan from being followed": (
+        seen(error=Stalled(Reason.INVALID_SPEC, "a hook")), {}, PLAN_APPLIED, False,
+        Reason.INVALID_SPEC,
+    ),
     "the plan waits for moves": (
         seen(step=Step(waiting="proof", to_move=1)), {}, PLAN_APPLIED, False,
         Reason.MOVING_INSTANCES,
@@ -246,8 +250,11 @@ def test_what_it_cannot_stand_by_it_does_not_repeat(entry: dict[str, Any]) -> No
     assert found[PLAN_APPLIED].reason is Reason.PLAN_IN_FORCE
 
 
-def test_a_plan_that_has_come_into_force_is_said_to_be_so_before_anything_is_asked() -> None:
-    before = {PLAN_APPLIED: told(Reason.WAITING_FOR_STAGES, "wait", holds=False)}
+@pytest.mark.parametrize("reason", [Reason.WAITING_FOR_STAGES, Reason.INVALID_SPEC])
+def test_a_plan_that_has_come_into_force_is_said_to_be_so_before_anything_is_asked(
+    reason: Reason,
+) -> None:
+    before = {PLAN_APPLIED: told(reason, "wait", holds=False)}
     found = {one.type: one for one in conditions(seen(metrics=NOT_ASKED_YET), before, 2, NOW)}
     assert found[PLAN_APPLIED].holds
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cascade_operator.conditions import DEGRADED, PROGRESSING, READY
+from cascade_operator.conditions import DEGRADED, PLAN_APPLIED, PROGRESSING, READY
 from cascade_operator.reasons import Reason
 from e2e.cluster import ApiServer
 from tests.operator.api.admission import failing, refusing
@@ -30,6 +30,7 @@ async def test_a_spec_that_contradicts_itself_is_named_and_takes_nothing_from_wh
         change(kubectl, engine={"template": {"spec": HOOK}})
         message = await told(kubectl, PROGRESSING, False, Reason.INVALID_SPEC)
         assert "lifecycle.preStop" in message
+        await told(kubectl, PLAN_APPLIED, False, Reason.INVALID_SPEC)
         await told(kubectl, READY, True, Reason.SERVING)
         kubectl("delete", "pod", kubectl.items("pods")[0]["metadata"]["name"], "--wait=false")
         await until("one was lost", lambda: node.killed)
