@@ -147,3 +147,10 @@ def test_scale_sets_instances(kubectl: Kubectl) -> None:
     assert kubectl.apply(manifest(kubectl)).returncode == 0
     kubectl("scale", "csvc", "demo", "--replicas=5")
     assert kubectl.json("get", "csvc", "demo")["spec"]["instances"] == 5
+
+
+def test_no_scale_leaves_a_stage_without_instance(kubectl: Kubectl) -> None:
+    planning = {"boundaries": [512, 1024]}
+    assert kubectl.apply(manifest(kubectl, planning=planning)).returncode == 0
+    done = kubectl.try_("scale", "csvc", "demo", "--replicas=2")
+    assert "every stage needs an instance" in " ".join(done.stderr.split())
