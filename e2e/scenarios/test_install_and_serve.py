@@ -22,6 +22,9 @@ def test_apply_becomes_ready_serves_and_settles(platform: Platform, namespace: K
     header, row = namespace.run("get", "cascadeservices", "first").splitlines()
     assert header.split() == ["NAME", "MODEL", "GPUS", "STAGES", "READY", "REASON", "AGE"]
     assert row.split()[1:5] == [MODEL, "3", "3", "True"]
+    wide = namespace.run("get", "csvc", "first", "-o", "wide").splitlines()[0]
+    assert wide.split() == [*header.split(), "PLANNED", "GAIN"]
+    namespace.run("wait", "--for=condition=Ready", "cascadeservice/first", "--timeout=10s")
 
     with traffic(platform, service, rate=3, duration=8) as load:
         assert_nothing_lost(load.summary())

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
-from cascade_operator.reasons import troubleshooting_table
+from cascade_operator.conditions import (
+    DEGRADED,
+    METRICS_AVAILABLE,
+    PLAN_APPLIED,
+    PROGRESSING,
+    READY,
+    ROUTER_READY,
+)
+from cascade_operator.reasons import Reason, troubleshooting_table
 from cascade_router.engine_metrics import EngineMetrics
 from cascade_router.exposition import Page
 from cascade_router.metrics import Metrics
@@ -101,6 +109,40 @@ def test_the_table_in_the_readme_is_generated(
     if request.config.getoption("--refresh-golden"):
         README.write_text(wanted)
     assert README.read_text() == wanted, "run pytest tests/contracts --refresh-golden"
+
+
+def printed(command: str) -> str:
+    """What the README shows of a command of kubectl."""
+    pattern = rf"^\$ {re.escape(command)}\n(.*?)(?=^\$ |^```)"
+    found = re.search(pattern, README.read_text(), re.DOTALL | re.MULTILINE)
+    assert found is not None, f"README.md does not show {command}"
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "priority"), [("kubectl get csvc", 0), ("kubectl get csvc -o wide", 1)]
+)
+def test_kubectl_get_has_the_columns_that_the_readme_shows(command: str, priority: int) -> None:
+    (version,) = yaml.safe_load(CRD.read_text())["spec"]["versions"]
+    columns = [
+        column["name"].upper()
+        for column in version["additionalPrinterColumns"]
+        if column.get("priority", 0) <= priority
+    ]
+    header, row = printed(command).splitlines()
+    assert header.split() == ["NAME", *columns]
+    assert len(row.split()) == 1 + len(columns)
+
+
+def test_kubectl_describe_has_the_conditions_that_the_readme_shows() -> None:
+    shown = printed("kubectl describe csvc chat")
+    types = re.findall(r"^    Type: +(\w+)$", shown, re.MULTILINE)
+    assert types == [READY, PROGRESSING, DEGRADED, METRICS_AVAILABLE, PLAN_APPLIED, ROUTER_READY]
+    reasons = re.findall(r"^ +Reason: +(\w+)$", shown, re.MULTILINE)
+    assert len(reasons) >= len(types)
+    assert set(reasons) <= {str(reason) for reason in Reason}
+    status = {"Conditions", "Decisions", "Gpus", "Instances", "Partition", "Plan", "Stages"}
+    assert status <= set(re.findall(r"^  (\w+):", shown, re.MULTILINE))
 
 
 def test_the_readme_has_no_placeholder() -> None:
