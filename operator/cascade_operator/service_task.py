@@ -194,7 +194,7 @@ class ServiceTask:
 
     async def _lift(self, spec: ServiceSpec, view: View, plan: PlanRecord) -> View:
         """Turn placeholders into instances, up to the declared number."""
-        counts = spread(plan.counts, view.snapshot)
+        counts = _targets(spec, plan, view)
         chosen = choose_lifts(view.snapshot, counts, spec.instances)[:_MOST_WRITES]
         if not chosen:
             return view
@@ -259,7 +259,7 @@ class ServiceTask:
         """Either moves or a template's rollout, never both."""
         step = next_step(
             view.snapshot,
-            spread(plan.counts, view.snapshot),
+            _targets(spec, plan, view),
             mapped_stages=len(stage_map.stages),
             max_moving=most_moving(spec.instances),
             paused=spec.planning.mode is Mode.PAUSED,
@@ -285,3 +285,9 @@ class ServiceTask:
         if busy:
             pause = min(pause, _BUSY_SECONDS * 2 ** min(self._idle_rounds, 6))
         return min(pause, self._planning.due_in(self._clock()))
+
+
+def _targets(spec: ServiceSpec, plan: PlanRecord, view: View) -> tuple[int, ...]:
+    """Instances per stage: the plan's, unless not all of them can run and moves are allowed."""
+    paused = spec.planning.mode is Mode.PAUSED
+    return plan.counts if paused else spread(plan.counts, view.snapshot)

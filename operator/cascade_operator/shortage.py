@@ -1,9 +1,13 @@
 """Where instances are to be while nodes do not take all of them."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from cascade_operator.plans import resize
 from cascade_operator.snapshot import UNSCHEDULABLE, Pod, Snapshot
+
+_TOLERATED: Final = 1.0
+"""Instances by which a stage may differ from its share: less is not worth a move."""
 
 
 def spread(counts: Sequence[int], snapshot: Snapshot) -> tuple[int, ...]:
@@ -13,7 +17,8 @@ def spread(counts: Sequence[int], snapshot: Snapshot) -> tuple[int, ...]:
     while another one has all of its instances. Those that find no node stay in their stages, so
     that what makes room for them, a person or an autoscaler, sees all of them; the others are
     spread in the proportions of the plan. The sum stays. Nothing changes where all can run, where
-    fewer can than there are stages, and before those that are beyond the sum are removed.
+    those that wait leave nearly the right proportions, where fewer can run than there are stages,
+    and before those that are beyond the sum are removed.
 
     It depends on which stages those that wait are in, and not on where the others are: the moves
     that follow from it change nothing about it.
@@ -24,10 +29,19 @@ def spread(counts: Sequence[int], snapshot: Snapshot) -> tuple[int, ...]:
     ]
     running = sum(counts) - sum(waiting)
     surplus = sum(1 for pod in snapshot.pods if pod.warm) > sum(counts)
-    if not any(waiting) or running < len(counts) or surplus:
+    if running < len(counts) or surplus or _is_fair(counts, waiting):
         return tuple(counts)
     shares = resize(running, counts)
     return tuple(share + stuck for share, stuck in zip(shares, waiting, strict=True))
+
+
+def _is_fair(counts: Sequence[int], waiting: Sequence[int]) -> bool:
+    """Whether every stage has somebody left, and about its share of them."""
+    part = 1 - sum(waiting) / sum(counts)
+    return all(
+        count - stuck >= 1 and abs(count - stuck - part * count) <= _TOLERATED
+        for count, stuck in zip(counts, waiting, strict=True)
+    )
 
 
 def _finds_no_node(pod: Pod) -> bool:

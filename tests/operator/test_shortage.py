@@ -23,10 +23,10 @@ def running(number: int, index: int) -> list[Pod]:
 
 CASES: dict[str, tuple[tuple[int, ...], list[Pod], tuple[int, ...]]] = {
     "all run": ((1, 5, 2), running(1, 0) + running(5, 1) + running(2, 2), (1, 5, 2)),
-    "a stage whose instances all wait gets one that runs": (
+    "a stage whose instances all wait gets some that run": (
         (4, 4), running(4, 0) + waiting(4, 1), (2, 6),
     ),
-    "it stays so when that one has come": (
+    "it stays so when they have come": (
         (4, 4), running(2, 0) + running(2, 1) + waiting(4, 1), (2, 6),
     ),
     "those that wait everywhere are left where they are": (
@@ -34,6 +34,15 @@ CASES: dict[str, tuple[tuple[int, ...], list[Pod], tuple[int, ...]]] = {
     ),
     "five of eight are shared out as the plan would be": (
         (1, 5, 2), running(5, 1) + waiting(1, 0) + waiting(2, 2), (2, 2, 4),
+    ),
+    "one that waits is worth no move": (
+        (4, 4), running(3, 0) + waiting(1, 0) + running(4, 1), (4, 4),
+    ),
+    "unless it leaves its stage to nobody": (
+        (1, 5, 2), waiting(1, 0) + running(5, 1) + running(2, 2), (2, 4, 2),
+    ),
+    "three of four that wait are": (
+        (4, 4), running(4, 0) + running(1, 1) + waiting(3, 1), (3, 5),
     ),
     "fewer than there are stages stay where they are": (
         (1, 5, 2), running(2, 1) + waiting(1, 0) + waiting(3, 1) + waiting(2, 2), (1, 5, 2),
