@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,9 +105,8 @@ async def kubelet(server: ApiServer, namespace: str) -> AsyncIterator[Kubelet]:
         try:
             yield node
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            node.stop()
+            await task
 
 
 @dataclass

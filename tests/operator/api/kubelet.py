@@ -32,6 +32,7 @@ class Kubelet:
     def __init__(self, api: Cluster, namespace: str) -> None:
         self._api = api
         self._namespace = namespace
+        self._stopped = asyncio.Event()
         self.killed: set[str] = set()
         self.most_bound = 0
         self.ready_pods = True
@@ -42,12 +43,18 @@ class Kubelet:
         """Pods that find a node."""
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until told to stop: a request that is cancelled half-way leaves its socket behind."""
         await self._register()
-        while True:
+        while not self._stopped.is_set():
             with suppress(ClusterError):
                 await self._round()
-            await asyncio.sleep(_POLL_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._stopped.wait()
+
+    def stop(self) -> None:
+        """End `run` after the round that is under way."""
+        self._stopped.set()
 
     async def _register(self) -> None:
         """Endpoints are written only for pods on a node that exists."""
