@@ -155,13 +155,13 @@ async def follow_the_traffic(kubectl: Kubectl, traffic: Traffic) -> int:
     assert kubectl.apply(manifest(kubectl, gpuCount=16, planning=odd)).returncode == 0
     requests = traffic.requests
     await until("a step", lambda: (
-        "TrafficShifted" in [one["reason"] for one in decisions(kubectl)]
+        Reason.TRAFFIC_SHIFTED in [one["reason"] for one in decisions(kubectl)]
     ), LONGEST_SECONDS)  # fmt: skip
     await until("all know it", lambda: stage_map(kubectl)["planId"] == plan_in_force(kubectl)["id"])
     assert stage_map(kubectl)["stages"][0]["maxLength"] != 4000
     assert settled(kubectl, 8, 8)
     assert pods(kubectl) == warm, "no instance moves for it"
-    assert "BoundariesChanged" in [event["reason"] for event in kubectl.items("events")]
+    assert Reason.BOUNDARIES_CHANGED in [event["reason"] for event in kubectl.items("events")]
     return requests
 
 
