@@ -106,7 +106,7 @@ async def test_every_decision_about_a_plan_is_told_with_its_reason(
         await decided(kubectl, Reason.NOTHING_BETTER)
         warm = set(pods(kubectl))
         await told(kubectl, PLAN_APPLIED, True, Reason.PLAN_IN_FORCE)
-        prometheus.answer = traffic(lengths=(100, 200, 300, 900))
+        prometheus.answer = traffic(lengths=(50, 60, 70, 9000))
         await decided(kubectl, Reason.COOLING_DOWN)
         prometheus.answer = traffic(lengths=(100, 3000, 6000))
         await decided(kubectl, Reason.CURRENT_OVERLOADED)
