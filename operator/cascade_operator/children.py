@@ -6,13 +6,16 @@ from typing import Any
 from cascade_operator import kinds
 from cascade_operator.cluster import ClusterApi, ClusterError
 from cascade_operator.errors import PassError, Retry, Waiting
+from cascade_operator.events import Happening
+from cascade_operator.kinds import Kind
+from cascade_operator.managers import traces, who
 from cascade_operator.reasons import Reason
 from cascade_operator.resources import (
-    ANNOTATION_APPLIED,
     Child,
     at_version,
     differs,
     hop_secret,
+    is_applied,
     is_front,
     selects_the_same,
     stage_service,
@@ -27,6 +30,7 @@ _FOREIGN_SECONDS = 30.0
 _PREDECESSOR_SECONDS = 2.0
 _REFUSED_SECONDS = 30.0
 """What refuses may be outside of the spec: a missing right, or a policy of the cluster."""
+_PARTS = (("spec",), ("data",), ("rules",), ("subjects",), ("metadata", "labels"))
 
 
 class Children:
@@ -38,7 +42,18 @@ class Children:
 
     def __init__(self, api: ClusterApi) -> None:
         self._api = api
-        self._applied: dict[tuple[str, str], tuple[str, str]] = {}
+        self._applied: dict[tuple[str, str], str] = {}
+        self._present: set[tuple[str, str]] = set()
+        self._untold: list[Happening] = []
+
+    def told(self) -> tuple[Happening, ...]:
+        """What others did to children since the last call. Deployments are not among them."""
+        told, self._untold = tuple(self._untold), []
+        return told
+
+    def forget(self, kind: Kind, name: str) -> None:
+        """The operator deletes this child itself."""
+        self._present.discard((kind.plural, name))
 
     async def ensure_static(self, spec: ServiceSpec, stages: int, new_hop_key: str) -> None:
         """All children that the moves do not touch: RBAC, Services, budget, secret."""
@@ -65,29 +80,54 @@ class Children:
         if observed is not None:
             _check_owner(spec, child, observed)
             if not self._outdated(child, observed):
+                self._present.add(_key(child))
                 return observed
             child = _over(child, observed)
         result = await self._apply(spec, child)
-        self._applied[child.kind.plural, child.name] = (_hash(child.manifest), _version(result))
+        self._applied[_key(child)] = _version(result)
+        self._note(child, observed, result)
         return result
+
+    def _note(self, child: Child, observed: Json | None, result: Json) -> None:
+        """What others did, as far as this apply shows it."""
+        what = f"{child.kind.kind} {child.name}"
+        if child.kind is kinds.DEPLOYMENT:
+            return
+        if observed is None and _key(child) in self._present:
+            words = f"somebody deleted {what}: the operator created it again; no instance was lost"
+            if child.kind is kinds.SERVICE:
+                words += ", but it led nowhere meanwhile, and its address may be another"
+            words += "."
+            self._untold.append(Happening(Reason.CHILD_DELETED, words, warning=True))
+        elif (
+            observed is not None
+            and is_applied(child, observed)
+            and _version(observed) != _version(result)
+        ):
+            found = [trace for part in _PARTS for trace in traces(observed, *part)]
+            fields = ", ".join(path for trace in found for path in trace.fields)
+            words = (
+                f"{who(found)} edited {what}{f' ({fields})' if fields else ''}: the operator wrote "
+                "its own again; no instance was lost."
+            )
+            self._untold.append(Happening(Reason.CHILD_EDITED, words, warning=True))
+        self._present.add(_key(child))
 
     async def _ensure_secret(self, spec: ServiceSpec, new_key: str) -> None:
         child = hop_secret(spec, new_key)
         observed = await self._api.get(kinds.SECRET, spec.namespace, child.name)
-        if observed is None:
-            await self._apply(spec, child)
-            return
-        _check_owner(spec, child, observed)
-        if not (observed.get("data") or {}).get(names.HOP_SECRET_KEY):
-            await self._apply(spec, _over(child, observed))
+        if observed is not None:
+            _check_owner(spec, child, observed)
+            if (observed.get("data") or {}).get(names.HOP_SECRET_KEY):
+                self._present.add(_key(child))
+                return
+            child = _over(child, observed)
+        self._note(child, observed, await self._apply(spec, child))
 
     def _outdated(self, child: Child, observed: Json) -> bool:
-        wanted = _hash(child.manifest)
-        if _hash(observed) != wanted:
+        if not is_applied(child, observed):
             return True
-        if not differs(child, observed):
-            return False
-        return self._applied.get((child.kind.plural, child.name)) != (wanted, _version(observed))
+        return differs(child, observed) and self._applied.get(_key(child)) != _version(observed)
 
     async def _apply(self, spec: ServiceSpec, child: Child) -> Json:
         try:
@@ -113,8 +153,8 @@ def _over(child: Child, observed: Json) -> Child:
     return at_version(child, observed["metadata"]["resourceVersion"])
 
 
-def _hash(manifest: Json) -> str:
-    return str((manifest["metadata"].get("annotations") or {}).get(ANNOTATION_APPLIED, ""))
+def _key(child: Child) -> tuple[str, str]:
+    return child.kind.plural, child.name
 
 
 def _version(observed: Json) -> str:

@@ -89,6 +89,11 @@ class ClusterApi(Protocol):
     async def patch(self, kind: Kind, namespace: str, name: str, patch: Json, manager: str) -> Json:
         """Strategic-merge patch; uid and resourceVersion in its metadata are preconditions."""
 
+    async def json_patch(
+        self, kind: Kind, namespace: str, name: str, patch: Sequence[Json], manager: str
+    ) -> Json:
+        """JSON patch; a resourceVersion that it puts in place is a precondition."""
+
     async def delete(
         self, kind: Kind, namespace: str, name: str, uid: str, resource_version: str | None = None
     ) -> None:
@@ -167,6 +172,13 @@ class Cluster:
         content = "application/strategic-merge-patch+json"
         return await self._write("PATCH", kind.path(namespace, name), query, patch, content)
 
+    async def json_patch(
+        self, kind: Kind, namespace: str, name: str, patch: Sequence[Json], manager: str
+    ) -> Json:
+        query = {"fieldManager": manager}
+        content = "application/json-patch+json"
+        return await self._write("PATCH", kind.path(namespace, name), query, list(patch), content)
+
     async def replace(self, kind: Kind, namespace: str, name: str, manifest: Json) -> Json:
         return await self._write("PUT", kind.path(namespace, name), {}, manifest)
 
@@ -192,7 +204,7 @@ class Cluster:
         method: str,
         path: str,
         query: Mapping[str, str],
-        body: Json,
+        body: Json | Sequence[Json],
         content: str = "application/json",
     ) -> Json:
         return _answer(*await self._send(_VERBS[method], method, path, query, body, content))
@@ -203,7 +215,7 @@ class Cluster:
         method: str,
         path: str,
         query: Mapping[str, str] | None = None,
-        body: Json | None = None,
+        body: Json | Sequence[Json] | None = None,
         content: str = "application/json",
     ) -> tuple[int, bytes]:
         """Status and text of the answer. Raises ClusterError where there is none."""

@@ -5,19 +5,26 @@ Depends on neither plan nor traffic being fresh: a lost instance is always repla
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from cascade_operator.holdings import held
 from cascade_operator.snapshot import Pod, Snapshot, Stage
 
+_OVERDUE_SECONDS: Final = 30.0
+"""After its grace period. A kubelet that lives has ended a pod by then."""
 
-def choose_lifts(snapshot: Snapshot, counts: Sequence[int], instances: int) -> tuple[Pod, ...]:
+
+def choose_lifts(
+    snapshot: Snapshot, counts: Sequence[int], instances: int, now: float
+) -> tuple[Pod, ...]:
     """Placeholders whose gate is to be removed.
 
     `counts` are the instances that each stage is to have. A pod that is being deleted holds its
-    GPUs until it is gone, so it still counts. Lifting is final: the caller applies the result to
-    exactly the pods of this snapshot, guarded by uid and resourceVersion.
+    GPUs until it is gone, so it still counts, unless it is overdue: then its node is lost, and
+    the pod stays until somebody deletes the node. Lifting is final: the caller applies the result
+    to exactly the pods of this snapshot, guarded by uid and resourceVersion.
     """
-    budget = instances - sum(1 for pod in snapshot.pods if not pod.gated and not pod.ended)
+    budget = instances - sum(1 for pod in snapshot.pods if _holds_gpus(pod, now))
     wanted = _wanted(snapshot, counts)
     have = Counter(pod.stage for pod in snapshot.pods if pod.warm)
     room = {stage.index: _room(snapshot, stage) for stage in snapshot.stages}
@@ -31,6 +38,10 @@ def choose_lifts(snapshot: Snapshot, counts: Sequence[int], instances: int) -> t
             room[index] -= 1
             chosen.append(pod)
     return tuple(chosen)
+
+
+def _holds_gpus(pod: Pod, now: float) -> bool:
+    return not pod.gated and not pod.ended and now < pod.end_by + _OVERDUE_SECONDS
 
 
 def _room(snapshot: Snapshot, stage: Stage) -> int:

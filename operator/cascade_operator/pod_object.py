@@ -81,6 +81,8 @@ class Status(msgspec.Struct, frozen=True, gc=False):
     """The pod's status."""
 
     phase: str = ""
+    reason: str = ""
+    message: str = ""
     conditions: tuple[Condition, ...] = ()
     init_containers: tuple[Container, ...] = msgspec.field(name="initContainerStatuses", default=())
     containers: tuple[Container, ...] = msgspec.field(name="containerStatuses", default=())

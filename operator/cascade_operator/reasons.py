@@ -76,6 +76,15 @@ class Reason(StrEnum):
     PLAN_ADOPTED = "PlanAdopted"
     BOUNDARIES_CHANGED = "BoundariesChanged"
     PLAN_RETURNED = "PlanReturned"
+    INSTANCE_LOST = "InstanceLost"
+    INSTANCE_RELABELLED = "InstanceRelabelled"
+    INSTANCE_TAKEN_OUT = "InstanceTakenOut"
+    STAGE_SCALED = "StageScaled"
+    STAGE_RESTARTED = "StageRestarted"
+    STAGE_EDITED = "StageEdited"
+    STAGE_DELETED = "StageDeleted"
+    CHILD_DELETED = "ChildDeleted"
+    CHILD_EDITED = "ChildEdited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +295,48 @@ HELP: Final[dict[Reason, Help]] = {
         "The last plan made requests clearly slower; the plan before is in force again, and the "
         "next change waits longer.",
         "Nothing to do; status.decisions has the figures. See LatencyWorse.",
+    ),
+    Reason.INSTANCE_LOST: Help(
+        "Somebody deleted or evicted instances, or they went with their node. They are replaced.",
+        "Nothing to do. To have fewer instances, scale the CascadeService instead.",
+    ),
+    Reason.INSTANCE_RELABELLED: Help(
+        "Somebody changed the stage label of an instance. It keeps running and goes back to where "
+        "the plan wants it.",
+        "Nothing to do. Which instance serves which stage is decided by the plan alone.",
+    ),
+    Reason.INSTANCE_TAKEN_OUT: Help(
+        "Somebody took the label of the service from an instance: it serves nobody any more, keeps "
+        "its GPUs, and is replaced.",
+        "Delete the pod when you are done with it.",
+    ),
+    Reason.STAGE_SCALED: Help(
+        "Somebody scaled the Deployment of a stage; it was scaled back. What they took away ended "
+        "at once: a Deployment does not wait for the operator.",
+        "Scale the CascadeService (`kubectl scale cascadeservice NAME --replicas=N`), and point "
+        "autoscalers at it.",
+    ),
+    Reason.STAGE_RESTARTED: Help(
+        "Somebody restarted the Deployment of a stage: its instances are replaced one after the "
+        "other.",
+        "Nothing to do. Restart one stage after the other: each of them has an instance down.",
+    ),
+    Reason.STAGE_EDITED: Help(
+        "Somebody edited the Deployment of a stage; the edit was undone. A changed pod template "
+        "may have ended an instance at once.",
+        "Edit the CascadeService: spec.engine.template is laid over the pod template.",
+    ),
+    Reason.STAGE_DELETED: Help(
+        "Somebody deleted the Deployment of a stage. Its instances run on, and it was created "
+        "again.",
+        "Nothing to do. To end the service, delete the CascadeService.",
+    ),
+    Reason.CHILD_DELETED: Help(
+        "Somebody deleted an object of the service; it was created again.", NOTHING
+    ),
+    Reason.CHILD_EDITED: Help(
+        "Somebody edited an object of the service; the edit was undone.",
+        "Edit the CascadeService instead.",
     ),
 }
 

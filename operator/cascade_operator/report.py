@@ -41,14 +41,14 @@ class Reporter:
         if event is not None and not steps_before(previous.get("decisions", ()), seen.record):
             happenings.insert(0, Happening(str(event.reason), event.message, not event.holds))
         if status == previous:
-            await self._tell(seen.spec, happenings, now)
+            await self.tell(seen.spec, happenings, now)
             return True
         urgent = seen.settled or seen.event is not None or bool(happenings)
         if not urgent and 0 <= now - self._written < _PACE_SECONDS:
             return False
         if not await self._write(resource, status, now):
             return False
-        await self._tell(seen.spec, happenings, now)
+        await self.tell(seen.spec, happenings, now)
         return True
 
     async def report_error(self, resource: Json, error: PassError, now: float) -> None:
@@ -81,7 +81,7 @@ class Reporter:
         self._written = now
         return True
 
-    async def _tell(self, spec: ServiceSpec, happenings: Sequence[Happening], now: float) -> None:
+    async def tell(self, spec: ServiceSpec, happenings: Sequence[Happening], now: float) -> None:
         """Events are a courtesy: a refused one is logged and forgotten."""
         for happening in happenings:
             log.info("%s/%s: %s: %s", spec.namespace, spec.name, happening.reason,

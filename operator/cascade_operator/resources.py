@@ -247,6 +247,15 @@ def _child(
     return Child(kind, manifest)
 
 
+def is_applied(child: Child, observed: Mapping[str, Any]) -> bool:
+    """Whether the cluster's object was made from the same manifest, whatever became of it."""
+    return _applied_hash(child.manifest) == _applied_hash(observed)
+
+
+def _applied_hash(manifest: Mapping[str, Any]) -> str:
+    return str((manifest["metadata"].get("annotations") or {}).get(ANNOTATION_APPLIED, ""))
+
+
 def differs(child: Child, observed: Mapping[str, Any]) -> bool:
     """Whether the cluster's object lacks anything that the manifest says, or selects less."""
     return not _contains(observed, child.manifest)

@@ -27,6 +27,8 @@ from cascade_operator.planning import Planning
 from cascade_operator.plans import PlanRecord, first_plan, fit
 from cascade_operator.pod_template import template_hash
 from cascade_operator.prometheus import TrafficReader
+from cascade_operator.recovery import recovered_plan
+from cascade_operator.repairs import Repairs
 from cascade_operator.report import Reporter
 from cascade_operator.resources import at_version, stage_map_config
 from cascade_operator.rollout import Rollout, Verdict, review
@@ -35,6 +37,7 @@ from cascade_operator.shortage import spread
 from cascade_operator.spec import Mode, ServiceSpec, parse_spec
 from cascade_operator.territory import Territory
 from cascade_operator.view import View, read_view
+from cascade_operator.witness import Witness
 from cascade_operator.writes import Writer
 from cascade_policy.stage_map import StageMap
 
@@ -76,6 +79,8 @@ class ServiceTask:
         self._left_to: str | None = None
         self._children = Children(api)
         self._writer = Writer(api, self._children, settings.images)
+        self._repairs = Repairs(api, self._children, settings.images)
+        self._witness = Witness(api, namespace)
         self._woken = asyncio.Event()
         url = settings.prometheus.url if settings.prometheus else None
         self._planning = Planning(reader, url, self._woken.set)
@@ -157,7 +162,9 @@ class ServiceTask:
         spec = await self._parse(resource)
         view = await read_view(self._api, spec)
         plan = self._recall(spec, view)
-        view = await self._lift(spec, view, fit(plan, spec))
+        wanted = fit(plan, spec)
+        view = await self._undo(spec, view, wanted)
+        view = await self._lift(spec, view, wanted)
         placed = is_placed(plan, view.snapshot, view.stage_map)
         decision = await self._planning.plan(
             spec,
@@ -187,15 +194,26 @@ class ServiceTask:
             raise
 
     def _recall(self, spec: ServiceSpec, view: View) -> PlanRecord:
-        """The plan in force: from the cluster, or what this task knew."""
+        """The plan in force: from the cluster, what this task knew, or what instances tell."""
         now = self._clock()
-        plan = view.plan or self._plan or first_plan(spec, now)
-        return plan.as_of(now)
+        plan = view.plan or self._plan or recovered_plan(view.snapshot, now)
+        return (plan or first_plan(spec, now)).as_of(now)
+
+    async def _undo(self, spec: ServiceSpec, view: View, plan: PlanRecord) -> View:
+        """Bring back stage Deployments that others edited, so that no instance of an edit starts,
+        and tell of what others did, before its traces are wiped out."""
+        repairs = await self._repairs.undo(spec, view)
+        now = self._clock()
+        told = await self._witness.look(view.snapshot, plan.counts, repairs, now)
+        await self._reporter.tell(spec, (*told, *self._children.told()), now)
+        self._wrote += len(repairs)
+        return await read_view(self._api, spec) if repairs else view
 
     async def _lift(self, spec: ServiceSpec, view: View, plan: PlanRecord) -> View:
         """Turn placeholders into instances, up to the declared number."""
         counts = _targets(spec, plan, view)
-        chosen = choose_lifts(view.snapshot, counts, spec.instances)[:_MOST_WRITES]
+        chosen = choose_lifts(view.snapshot, counts, spec.instances, self._clock())
+        chosen = chosen[:_MOST_WRITES]
         if not chosen:
             return view
         self._wrote += await self._writer.lift(spec, chosen, view.stage_map)
@@ -270,6 +288,7 @@ class ServiceTask:
             self._wrote += await self._writer.apply_template(spec, rollout.stage)
         elif rollout.verdict is not Verdict.WAIT:
             writes = step.writes[:_MOST_WRITES]
+            self._witness.expect(writes)
             self._wrote += await self._writer.perform(spec, writes, stage_map)
             self._vitals.pods_moved += sum(isinstance(write, MovePod) for write in writes)
         return step, rollout

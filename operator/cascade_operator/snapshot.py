@@ -11,6 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, Final
 
+from cascade_operator.managers import Trace, traces
 from cascade_operator.pod_object import Condition, Metadata, PodObject, Status
 from cascade_policy import names
 
@@ -20,7 +21,11 @@ STAGE_LEAVING: Final = "leaving"
 """Stage label of an instance that no controller may own any more, because it is to be removed."""
 UNSCHEDULABLE: Final = "Unschedulable"
 """Kind of the trouble of a pod that the scheduler finds no node for."""
+RESTARTED_AT: Final = "kubectl.kubernetes.io/restartedAt"
+"""Annotation of a pod template: another value is a rollout of the same template."""
 _REVISION: Final = "deployment.kubernetes.io/revision"
+_ANNOTATIONS: Final = ("spec", "template", "metadata", "annotations")
+_DISRUPTED: Final = "DisruptionTarget"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,10 @@ class Pod:
     """Whether its node has mounted its volumes and given it a network, or does not tell."""
     since: float = 0.0
     """When it was put on its node, else created (unix seconds): a placeholder may be old."""
+    end_by: float = math.inf
+    """When its kubelet has to have ended it (unix seconds), once it is being deleted."""
+    disruption: Trouble | None = None
+    """Why the cluster ends it: an eviction, a preemption, the loss of its node."""
 
     @property
     def live(self) -> bool:
@@ -107,6 +116,11 @@ class Stage:
     template_hash: str | None
     deleting: bool
     replica_sets: tuple[ReplicaSet, ...]
+    scaled_by: tuple[Trace, ...] = ()
+    """Who else set the present number of replicas."""
+    restarted_at: str = ""
+    """What `kubectl rollout restart` left in the template."""
+    restarted_by: tuple[Trace, ...] = ()
 
     @property
     def current(self) -> ReplicaSet | None:
@@ -183,6 +197,9 @@ def _stage(item: Json, index: int, sets: Iterable[ReplicaSet]) -> Stage:
         template_hash=_annotations(item["spec"]["template"]).get(names.ANNOTATION_TEMPLATE_HASH),
         deleting="deletionTimestamp" in metadata,
         replica_sets=tuple(sorted(own, key=lambda rs: -rs.revision)),
+        scaled_by=traces(item, "spec", "replicas"),
+        restarted_at=_annotations(item["spec"]["template"]).get(RESTARTED_AT, ""),
+        restarted_by=traces(item, *_ANNOTATIONS, RESTARTED_AT),
     )
 
 
@@ -236,6 +253,8 @@ def _pod(item: PodObject) -> Pod:
         trouble=_trouble(status, conditions),
         sandboxed=not _says(conditions, "PodReadyToStartContainers", "False"),
         since=_since(metadata, conditions),
+        end_by=_unix(metadata.deleted),
+        disruption=_disruption(status, conditions),
     )
 
 
@@ -246,8 +265,18 @@ def _says(conditions: Mapping[str, Condition], type_: str, status: str) -> bool:
 def _since(metadata: Metadata, conditions: Mapping[str, Condition]) -> float:
     scheduled = _says(conditions, "PodScheduled", "True")
     stamp = conditions["PodScheduled"].since if scheduled else None
-    stamp = stamp or metadata.created
+    return _unix(stamp or metadata.created)
+
+
+def _unix(stamp: str | None) -> float:
     return datetime.fromisoformat(stamp).timestamp() if stamp else math.inf
+
+
+def _disruption(status: Status, conditions: Mapping[str, Condition]) -> Trouble | None:
+    if _says(conditions, _DISRUPTED, "True"):
+        return Trouble(conditions[_DISRUPTED].reason, conditions[_DISRUPTED].message)
+    # A kubelet that evicts, or refuses what was bound to it, says so here.
+    return Trouble(status.reason, status.message) if status.reason else None
 
 
 _START_UP: Final = frozenset({"ContainerCreating", "PodInitializing"})

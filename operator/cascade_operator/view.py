@@ -7,6 +7,7 @@ from typing import Any
 
 from cascade_operator import kinds
 from cascade_operator.cluster import ClusterApi
+from cascade_operator.managers import traces
 from cascade_operator.plans import PlanRecord
 from cascade_operator.snapshot import Snapshot, stage_index, take_snapshot
 from cascade_operator.spec import ServiceSpec
@@ -28,16 +29,22 @@ class View:
 
     @property
     def stage_map(self) -> StageMap | None:
-        """The map in force; None when there is none that can be read."""
+        """The map in force; None when there is none that can be read, or others wrote it."""
+        if self.config is None or traces(self.config, "data", names.STAGE_MAP_KEY):
+            return None
         try:
-            return StageMap.loads(((self.config or {}).get("data") or {})[names.STAGE_MAP_KEY])
+            return StageMap.loads((self.config.get("data") or {})[names.STAGE_MAP_KEY])
         except (KeyError, InvalidStageMap):
             return None
 
     @property
     def plan(self) -> PlanRecord | None:
-        """The plan that was in force when the ConfigMap was written."""
-        metadata = (self.config or {}).get("metadata", {})
+        """The plan that was in force when the operator wrote the ConfigMap."""
+        if self.config is None or traces(
+            self.config, "metadata", "annotations", names.ANNOTATION_PLAN
+        ):
+            return None
+        metadata = self.config["metadata"]
         return PlanRecord.loads((metadata.get("annotations") or {}).get(names.ANNOTATION_PLAN))
 
 

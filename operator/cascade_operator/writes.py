@@ -28,7 +28,6 @@ from cascade_operator.reasons import Reason
 from cascade_operator.resources import stage_deployment, stage_service, with_replicas
 from cascade_operator.snapshot import STAGE_LEAVING, Pod, Stage
 from cascade_operator.spec import ServiceSpec
-from cascade_operator.view import View
 from cascade_policy import names
 from cascade_policy.stage_map import StageMap
 
@@ -68,21 +67,6 @@ class Writer:
         child = stage_deployment(spec, self._images, stage.index)
         child = with_replicas(child, stage.replicas, stage.resource_version)
         return await _all([self._children.ensure(spec, child)])
-
-    async def repair(self, spec: ServiceSpec, view: View) -> int:
-        """Undo what others changed in stage Deployments, replicas aside."""
-        return await _all(
-            self._children.ensure(
-                spec,
-                with_replicas(
-                    stage_deployment(spec, self._images, stage.index),
-                    stage.replicas,
-                    stage.resource_version,
-                ),
-                view.deployments[stage.index],
-            )
-            for stage in view.snapshot.stages
-        )
 
     async def perform(self, spec: ServiceSpec, writes: Iterable[Write], stage_map: StageMap) -> int:
         """Carry out one step of the move protocol."""
@@ -135,6 +119,7 @@ class Writer:
         await self._api.delete(
             kinds.DEPLOYMENT, spec.namespace, stage.name, stage.uid, stage.resource_version
         )
+        self._children.forget(kinds.SERVICE, stage.name)
         service = await self._api.get(kinds.SERVICE, spec.namespace, stage.name)
         if service is not None:
             await self._api.delete(

@@ -207,7 +207,7 @@ def test_step(case: str) -> None:
 
 
 def lifted(counts: tuple[int, ...], number: int, *parts: Stage | Pod) -> list[str]:
-    return [found.name for found in choose_lifts(snapshot(*parts), counts, number)]
+    return [found.name for found in choose_lifts(snapshot(*parts), counts, number, NOW)]
 
 
 def test_placeholders_are_lifted_up_to_the_declared_number() -> None:
@@ -225,6 +225,15 @@ def test_a_dying_pod_holds_its_gpus_until_it_is_gone() -> None:
     ]
     assert lifted((2,), 2, *parts) == []
     assert lifted((2,), 2, *parts[:2], parts[3]) == ["g"]
+
+
+def test_a_pod_whose_kubelet_should_have_ended_it_holds_no_gpus_any_more() -> None:
+    def parts(end_by: float) -> list[Stage | Pod]:
+        dying = pod("dying", deleting=True, end_by=end_by)
+        return [stage(0, 2), pod("a"), dying, placeholder("g")]
+
+    assert lifted((2,), 2, *parts(NOW - 20)) == []
+    assert lifted((2,), 2, *parts(NOW - 40)) == ["g"]
 
 
 def test_a_placeholder_of_a_pod_that_is_on_its_way_in_is_not_lifted() -> None:

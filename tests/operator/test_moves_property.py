@@ -295,7 +295,7 @@ class Moves(RuleBasedStateMachine):
         shuffle: Callable[[list[Write]], object] = lambda _: None,
     ) -> bool:
         """What the service task does with a snapshot; True when there was nothing to do."""
-        lifts = choose_lifts(snapshot, self.counts, sum(self.counts))
+        lifts = choose_lifts(snapshot, self.counts, sum(self.counts), now=0.0)
         step = next_step(
             snapshot,
             self.counts,

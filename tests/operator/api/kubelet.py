@@ -16,6 +16,7 @@ from cascade_operator import kinds
 from cascade_operator.cluster import Cluster, ClusterError
 from cascade_policy import names
 
+NODE = "node"
 _POLL_SECONDS = 0.05
 _NO_NODE = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
 _CRASHING = {
@@ -41,10 +42,16 @@ class Kubelet:
         """Whether their engines crash, as long as `ready_pods` is False."""
         self.room = math.inf
         """Pods that find a node."""
+        self.nodes = [NODE]
+        """Where pods are put, in turn."""
+        self.dead: set[str] = set()
+        """Nodes whose kubelet does nothing any more."""
+        self._bound = 0
 
     async def run(self) -> None:
         """Until told to stop: a request that is cancelled half-way leaves its socket behind."""
-        await self._register()
+        for name in self.nodes:
+            await self.register(name)
         while not self._stopped.is_set():
             with suppress(ClusterError):
                 await self._round()
@@ -56,9 +63,9 @@ class Kubelet:
         """End `run` after the round that is under way."""
         self._stopped.set()
 
-    async def _register(self) -> None:
+    async def register(self, name: str) -> None:
         """Endpoints are written only for pods on a node that exists."""
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node"}}
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
         with suppress(ClusterError):
             await self._api._write("POST", "/api/v1/nodes", {}, node)
 
@@ -74,6 +81,8 @@ class Kubelet:
     async def _advance(self, pod: Mapping[str, Any], free: float) -> int:
         """One step of a pod; how many of the `free` places it took."""
         metadata = pod["metadata"]
+        if pod["spec"].get("nodeName") in self.dead:
+            return None
         if "deletionTimestamp" in metadata:
             if pod["spec"].get("nodeName"):
                 self.killed.add(metadata["uid"])
@@ -98,11 +107,16 @@ class Kubelet:
         return self.crashing and "waiting" not in containers[0]["state"]
 
     async def _bind(self, name: str) -> None:
+        self._bound += 1
         binding = {
             "apiVersion": "v1",
             "kind": "Binding",
             "metadata": {"name": name},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": "node"},
+            "target": {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "name": self.nodes[self._bound % len(self.nodes)],
+            },
         }
         path = kinds.POD.path(self._namespace, name, "binding")
         await self._api._write("POST", path, {}, binding)

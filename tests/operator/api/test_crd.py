@@ -1,6 +1,7 @@
 """What the API server makes of a CascadeService: defaults, refusals, /scale."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -141,6 +142,15 @@ def test_what_cannot_change_says_so(change: dict[str, Any], message: str, kubect
 def test_an_unknown_field_is_named(kubectl: Kubectl) -> None:
     done = kubectl.apply(manifest(kubectl, gpus=8))
     assert 'unknown field "spec.gpus"' in done.stderr
+
+
+def test_scale_has_no_number_while_there_is_a_gpu_count_alone(kubectl: Kubectl) -> None:
+    assert kubectl.apply(manifest(kubectl, gpuCount=4)).returncode == 0
+    path = f"/apis/cascadeservice.dev/v1alpha1/namespaces/{kubectl.namespace}/cascadeservices"
+    refused = kubectl.try_("get", "--raw", f"{path}/demo/scale")
+    assert ".spec.instances" in refused.stderr, "an autoscaler is told what is missing"
+    kubectl("scale", "csvc", "demo", "--replicas=3")
+    assert json.loads(kubectl("get", "--raw", f"{path}/demo/scale"))["spec"]["replicas"] == 3
 
 
 def test_scale_sets_instances(kubectl: Kubectl) -> None:

@@ -1,0 +1,119 @@
+"""What others do to stages and instances: people, and controllers that are not ours. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cascade_operator.managers import Trace, traces, who
+from cascade_operator.reasons import Reason
+from cascade_operator.snapshot import Pod, Stage
+from cascade_policy import names
+
+Json = Mapping[str, Any]
+
+_STAGE_LABEL: Final = ("metadata", "labels", names.LABEL_STAGE)
+_NAMED: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something that others did, and what it has cost so far."""
+
+    reason: Reason
+    subject: str
+    """The name of the object."""
+    stages: frozenset[int]
+    """Whose instances may end by it."""
+    since: float
+    what: str
+    """Who did what, a sentence without its end."""
+    answer: str
+    """What the operator does about it."""
+    lost: tuple[str, ...] = ()
+    """Names of the instances that ended by it."""
+
+
+def edit(stage: Stage, found: Sequence[Trace], now: float) -> Act:
+    """That others wrote into a stage Deployment, and that the operator has undone it."""
+    fields = [path for trace in found for path in trace.fields]
+    named = f" ({some(fields)})" if fields else ""
+    return Act(
+        Reason.STAGE_EDITED,
+        stage.name,
+        frozenset({stage.index}),
+        now,
+        f"{who(found)} edited Deployment {stage.name}{named}",
+        "the operator wrote its own spec over it",
+    )
+
+
+def rescaled(
+    before: Stage | None, stage: Stage, counts: Sequence[int], now: float
+) -> Iterable[Act]:
+    """That others set the replicas of a stage, unless it was known, or nothing was and the plan
+    wants them. The field's owner tells: whatever the operator sets itself is the operator's."""
+    wanted = counts[stage.index] if stage.index < len(counts) else 0
+    if not stage.scaled_by:
+        return
+    if before is None and stage.replicas == wanted:
+        return
+    if before is not None and (before.scaled_by, before.replicas) == (
+        stage.scaled_by,
+        stage.replicas,
+    ):
+        return
+    source = f" from {before.replicas}" if before is not None else ""
+    yield Act(
+        Reason.STAGE_SCALED,
+        stage.name,
+        frozenset({stage.index}),
+        now,
+        f"{who(stage.scaled_by)} scaled Deployment {stage.name}{source} to {stage.replicas}",
+        "the operator sets it back to what the plan wants",
+    )
+
+
+def restarted(stage: Stage, now: float) -> Act:
+    """That others asked for a restart of a stage."""
+    return Act(
+        Reason.STAGE_RESTARTED,
+        stage.name,
+        frozenset({stage.index}),
+        now,
+        f"{who(stage.restarted_by)} restarted Deployment {stage.name}",
+        f"its {stage.replicas} instances are replaced one after the other, and moves wait",
+    )
+
+
+def deleted(before: Stage, now: float) -> Act:
+    """That others deleted a stage Deployment."""
+    return Act(
+        Reason.STAGE_DELETED,
+        before.name,
+        frozenset({before.index}),
+        now,
+        f"somebody deleted Deployment {before.name}",
+        "the operator creates it again, and it takes over the instances that run",
+    )
+
+
+def relabelled(stage: int | None, pod: Pod, answer: Json | None, now: float) -> Act:
+    """That others relabelled a pod that was in `stage`; `answer` is the whole pod."""
+    found = traces(answer, *_STAGE_LABEL) if answer is not None else ()
+    label, change = names.LABEL_POD_TEMPLATE_HASH, ""
+    if pod.stage != stage:
+        label, change = names.LABEL_STAGE, f" from {stage} to {pod.stage_label}"
+    return Act(
+        Reason.INSTANCE_RELABELLED,
+        pod.name,
+        frozenset(index for index in (stage, pod.stage) if index is not None),
+        now,
+        f"{who(found)} changed the label {label} of pod {pod.name}{change}",
+        "the operator takes it into a stage again as it runs",
+    )
+
+
+def some(words: Sequence[str]) -> str:
+    """A few of them, and how many more there are."""
+    more = len(words) - _NAMED
+    return ", ".join(words[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,169 @@
+"""What people do to a running service with kubectl, against real controllers: undone and told."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cascade_operator.reasons import Reason
+from cascade_policy import names
+from e2e.cluster import ApiServer
+from tests.operator.api.conftest import Kubectl, kubelet, operator, until
+from tests.operator.api.test_crd import manifest
+from tests.operator.api.test_operator import pods, settled
+
+pytestmark = pytest.mark.api_server
+
+STAGE = "demo-stage-0"
+
+
+def told(kubectl: Kubectl, reason: Reason) -> list[str]:
+    """Messages of the events with this reason, in any order."""
+    selector = f"reason={reason},involvedObject.kind={names.KIND}"
+    return [event["message"] for event in kubectl.items("events", "--field-selector", selector)]
+
+
+async def _tell(kubectl: Kubectl, reason: Reason) -> str:
+    """The one event of this reason."""
+    messages = await until(f"an event {reason}", lambda: told(kubectl, reason))
+    assert len(messages) == 1, messages
+    print(f"{reason}: {messages[0]}")
+    return str(messages[0])
+
+
+def _template(kubectl: Kubectl) -> Any:
+    return kubectl.json("get", "deployment", STAGE)["spec"]["template"]
+
+
+def _patch(kubectl: Kubectl, kind: str, name: str, **spec: Any) -> None:
+    patch = json.dumps({"spec": spec})
+    kubectl("patch", kind, name, "--type=merge", "-p", patch)
+
+
+def _a_pod(kubectl: Kubectl, stage: str = "0") -> str:
+    return str(kubectl.items("pods", "-l", f"{names.LABEL_STAGE}={stage}")[0]["metadata"]["name"])
+
+
+async def test_what_people_change_is_undone_without_ending_a_pod(
+    kubectl: Kubectl, server: ApiServer, tmp_path: Path
+) -> None:
+    async with (
+        kubelet(server, kubectl.namespace) as node,
+        operator(server, kubectl.namespace, tmp_path),
+    ):
+        planning = {"boundaries": [1024]}
+        assert kubectl.apply(manifest(kubectl, gpuCount=5, planning=planning)).returncode == 0
+        await until("two stages", lambda: settled(kubectl, 3, 2))
+        warm, template = pods(kubectl), _template(kubectl)
+
+        async def undone(act: Callable[[], object], reason: Reason, *words: str) -> None:
+            act()
+            message = await _tell(kubectl, reason)
+            for word in (*words, "no instance was lost"):
+                assert word in message
+            await until("the plan again", lambda: settled(kubectl, 3, 2))
+            assert pods(kubectl) == warm
+            assert _template(kubectl) == template
+            assert node.killed == set()
+
+        await undone(
+            lambda: kubectl("scale", "deployment", STAGE, "--replicas=6"),
+            Reason.STAGE_SCALED,
+            f"kubectl scaled Deployment {STAGE} from 3 to 6",
+        )
+        name = _a_pod(kubectl)
+        await undone(
+            lambda: kubectl("label", "pod", name, f"{names.LABEL_STAGE}=1", "--overwrite"),
+            Reason.INSTANCE_RELABELLED,
+            f"kubectl-label changed the label {names.LABEL_STAGE} of pod {name} from 0 to 1",
+        )
+        await undone(
+            lambda: kubectl("rollout", "pause", "deployment", STAGE),
+            Reason.STAGE_EDITED,
+            f"kubectl-rollout edited Deployment {STAGE} (spec.paused)",
+        )
+        await undone(
+            lambda: kubectl("delete", "deployment", STAGE),
+            Reason.STAGE_DELETED,
+            f"somebody deleted Deployment {STAGE}",
+        )
+        await undone(
+            lambda: kubectl("delete", "configmap", names.stage_map_name("demo")),
+            Reason.CHILD_DELETED,
+            f"somebody deleted ConfigMap {names.stage_map_name('demo')}",
+        )
+        await undone(
+            lambda: _patch(kubectl, "service", "demo", selector={"app": "mine"}),
+            Reason.CHILD_EDITED,
+            "kubectl-patch edited Service demo (spec.selector)",
+        )
+        selector = kubectl.json("get", "service", "demo")["spec"]["selector"]
+        assert set(selector) == {names.LABEL_SERVICE, names.LABEL_SERVICE_UID}
+        kubectl("delete", "service", "demo")
+        await until("the front Service again", lambda: any(
+            "somebody deleted Service demo" in message
+            for message in told(kubectl, Reason.CHILD_DELETED)
+        ))  # fmt: skip
+        assert kubectl.json("get", "service", "demo")["spec"]["selector"] == selector
+        assert told(kubectl, Reason.INSTANCE_LOST) == []
+
+
+async def test_what_people_end_is_replaced_and_the_cost_is_told(
+    kubectl: Kubectl, server: ApiServer, tmp_path: Path
+) -> None:
+    async with (
+        kubelet(server, kubectl.namespace) as node,
+        operator(server, kubectl.namespace, tmp_path),
+    ):
+        planning = {"boundaries": [1024]}
+        assert kubectl.apply(manifest(kubectl, gpuCount=5, planning=planning)).returncode == 0
+        await until("two stages", lambda: settled(kubectl, 3, 2))
+        template = _template(kubectl)
+
+        async def replaced(act: Callable[[], object], reason: Reason, *words: str) -> None:
+            killed = len(node.killed)
+            act()
+            message = await _tell(kubectl, reason)
+            for word in words:
+                assert word in message
+            await until("the plan again", lambda: settled(kubectl, 3, 2))
+            ended = len(node.killed) - killed
+            print(f"{ended} instances ended")
+            assert (f"{ended} instance" if ended else "no instance") in message
+
+        name = _a_pod(kubectl)
+        await replaced(
+            lambda: kubectl("delete", "pod", name, "--wait=false"),
+            Reason.INSTANCE_LOST,
+            name,
+            "deleted",
+        )
+        await replaced(
+            lambda: kubectl("scale", "deployment", STAGE, "--replicas=1"),
+            Reason.STAGE_SCALED,
+            f"kubectl scaled Deployment {STAGE} from 3 to 1",
+        )
+        await replaced(
+            lambda: kubectl("set", "image", f"deployment/{STAGE}", "engine=example.org/mine:1"),
+            Reason.STAGE_EDITED,
+            f"kubectl-set edited Deployment {STAGE}",
+            "containers[engine].image",
+        )
+        assert _template(kubectl) == template
+        images = {pod["spec"]["containers"][0]["image"] for pod in kubectl.items("pods")}
+        assert images == {"example.org/engine-simulator:1"}
+        restarting = pods(kubectl)
+        await replaced(
+            lambda: kubectl("rollout", "restart", "deployment", STAGE),
+            Reason.STAGE_RESTARTED,
+            f"kubectl-rollout restarted Deployment {STAGE}",
+            "its 3 instances are replaced one after the other",
+        )
+        kept = {uid for uid, stage in restarting.items() if stage == "1"}
+        await until("all of the stage replaced", lambda: (
+            pods(kubectl).keys() & restarting.keys() == kept and settled(kubectl, 3, 2)
+        ))  # fmt: skip
+        assert len(told(kubectl, Reason.INSTANCE_LOST)) == 1
+        assert node.most_bound <= 5
