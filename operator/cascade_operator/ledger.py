@@ -115,7 +115,7 @@ def look(
         *taken_out,
         *of_losses(loss for loss in lost if loss.certain or not loss.rolled),
     ]
-    after = _seen(snapshot, ledger.ours if ledger else frozenset())
+    after = _seen(snapshot, ledger or Ledger())
     still = tuple(act for act in acts if act not in over)
     return replace(after, acts=still, unexplained=missed), tuple(told)
 
@@ -123,18 +123,26 @@ def look(
 # What is known.
 
 
-def _seen(snapshot: Snapshot, ours: frozenset[str]) -> Ledger:
-    present = {pod.uid for pod in snapshot.pods} | {stage.uid for stage in snapshot.stages}
+def _seen(snapshot: Snapshot, before: Ledger) -> Ledger:
+    present = {stage.uid for stage in snapshot.stages}
+    if before.ours:
+        present.update(pod.uid for pod in snapshot.pods)
     return Ledger(
         instances={
-            pod.uid: Known(pod.name, pod.stage, frozenset({_labels(pod)}))
-            for pod in snapshot.pods
-            if pod.warm
+            pod.uid: _known(before.instances.get(pod.uid), pod) for pod in snapshot.pods if pod.warm
         },
         stages={stage.index: stage for stage in snapshot.stages},
         rolling=_rolling(snapshot),
-        ours=ours & present,
+        ours=before.ours & present,
     )
+
+
+def _known(before: Known | None, pod: Pod) -> Known:
+    """A thousand that stayed what they were need not be made anew."""
+    labels = frozenset({_labels(pod)})
+    if before is not None and before.labels == labels:
+        return before
+    return Known(pod.name, pod.stage, labels)
 
 
 def _rolling(snapshot: Snapshot) -> frozenset[int]:

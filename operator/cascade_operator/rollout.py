@@ -70,6 +70,8 @@ def rolling(stage: Stage, snapshot: Snapshot) -> bool:
     if current.template_hash != stage.template_hash:
         return True
     old = {rs.uid for rs in stage.replica_sets if rs.uid != current.uid}
+    if not old:
+        return False
     if any(rs.replicas or rs.observed_replicas for rs in stage.replica_sets if rs.uid in old):
         return True
     return any(pod.live and pod.controller_uid in old for pod in snapshot.pods)
