@@ -33,6 +33,9 @@ class Sightings:
     """Monotonic seconds of the first and the last move."""
     moved: list["Move"] = field(default_factory=list)
     most_bound: int = 0
+    most_ready: int = 0
+    most_missing: int = 0
+    """The most pods that were not ready, or were ending, of those that had been ready at once."""
     lost: list[str] = field(default_factory=list)
     """Names of bound pods that were deleted or began to terminate."""
     restarted: list[str] = field(default_factory=list)
@@ -56,6 +59,9 @@ class Sightings:
             self.pods[pod.uid] = pod
         bound = sum(1 for seen in self.pods.values() if seen.bound)
         self.most_bound = max(self.most_bound, bound)
+        ready = sum(1 for seen in self.pods.values() if seen.ready and not seen.terminating)
+        self.most_ready = max(self.most_ready, ready)
+        self.most_missing = max(self.most_missing, self.most_ready - ready)
 
 
 class PodWatch:
@@ -117,6 +123,12 @@ class PodWatch:
         """The most pods that were bound to a node at one moment."""
         with self._changed:
             return self._sightings.most_bound
+
+    @property
+    def most_missing(self) -> int:
+        """The most pods that were away at one moment, over all stages."""
+        with self._changed:
+            return self._sightings.most_missing
 
     @property
     def lost(self) -> list[str]:

@@ -87,3 +87,13 @@ def test_pod_facts_count_restarts_of_sidecars_too() -> None:
     )
 
     assert facts == PodFacts("u", "n", "2", True, True, False, 3)
+
+
+def test_pods_that_are_away_at_once_are_counted_from_when_all_were_there() -> None:
+    other = replace(POD, uid="b", name="pod-b")
+    sightings = Sightings()
+    for kind, pod in [("ADDED", POD), ("ADDED", other), ("MODIFIED", replace(POD, ready=False))]:
+        sightings.see(kind, pod, 0.0)
+    assert sightings.most_missing == 1
+    sightings.see("MODIFIED", replace(other, terminating=True), 0.0)
+    assert sightings.most_missing == 2
