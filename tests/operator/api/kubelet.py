@@ -82,7 +82,7 @@ class Kubelet:
         """One step of a pod; how many of the `free` places it took."""
         metadata = pod["metadata"]
         if pod["spec"].get("nodeName") in self.dead:
-            return None
+            return 0
         if "deletionTimestamp" in metadata:
             if pod["spec"].get("nodeName"):
                 self.killed.add(metadata["uid"])

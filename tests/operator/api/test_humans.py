@@ -167,3 +167,27 @@ async def test_what_people_end_is_replaced_and_the_cost_is_told(
         ))  # fmt: skip
         assert len(told(kubectl, Reason.INSTANCE_LOST)) == 1
         assert node.most_bound <= 5
+
+
+async def test_a_new_operator_reads_a_lost_plan_off_the_instances(
+    kubectl: Kubectl, server: ApiServer, tmp_path: Path
+) -> None:
+    async with kubelet(server, kubectl.namespace) as node:
+        async with operator(server, kubectl.namespace, tmp_path):
+            planning = {"boundaries": [1024]}
+            assert kubectl.apply(manifest(kubectl, gpuCount=5, planning=planning)).returncode == 0
+            await until("two stages", lambda: settled(kubectl, 3, 2))
+        warm = pods(kubectl)
+        # In this mode boundaries by hand are shown, not applied: one stage would be the first plan.
+        _patch(kubectl, "csvc", "demo", planning={"mode": "Advisory"})
+        kubectl("delete", "configmap", names.stage_map_name("demo"))
+        async with operator(server, kubectl.namespace, tmp_path, identity="two"):
+            await until("two stages again", lambda: settled(kubectl, 3, 2))
+            config = kubectl.json("get", "configmap", names.stage_map_name("demo"))
+        ends = [
+            stage["maxLength"]
+            for stage in json.loads(config["data"][names.STAGE_MAP_KEY])["stages"]
+        ]
+        assert ends == [1024, 16384]
+        assert pods(kubectl) == warm
+        assert node.killed == set()

@@ -20,6 +20,11 @@ KINDS = (
 )
 
 
+ACTS = {"InstanceLost", "InstanceRelabelled", "InstanceTakenOut", "StageScaled", "StageEdited",
+        "StageRestarted", "StageDeleted", "ChildDeleted", "ChildEdited"}  # fmt: skip
+"""Reasons of what others did."""
+
+
 def status(kubectl: Kubectl) -> dict[str, Any]:
     return dict(kubectl.json("get", "csvc", "demo").get("status", {}))
 
@@ -102,6 +107,7 @@ async def test_apply_serve_move_scale_roll_delete(
             pod["spec"]["containers"][0]["image"].endswith(":2") for pod in kubectl.items("pods")
         ))  # fmt: skip
         assert node.most_bound == 6
+        assert {event["reason"] for event in kubectl.items("events")} & ACTS == set()
 
     kubectl("delete", "csvc", "demo", "--timeout=10s")
     async with kubelet(server, kubectl.namespace):
