@@ -56,7 +56,9 @@ def review(snapshot: Snapshot, template_hash: str, *, moves_done: bool) -> Rollo
             return Rollout(
                 Verdict.WAIT, stage, f"{stage.name} has the changed pod template but is not ready"
             )
-    return Rollout(Verdict.APPLY, outdated[0], f"{outdated[0].name} gets the changed pod template")
+    # A stage that lacks an instance anyway loses none by being the first, and may be repaired.
+    first = min(outdated, key=lambda stage: _all_ready(stage, snapshot))
+    return Rollout(Verdict.APPLY, first, f"{first.name} gets the changed pod template")
 
 
 def rolling(stage: Stage, snapshot: Snapshot) -> bool:

@@ -271,6 +271,8 @@ def test_a_new_template_goes_stage_by_stage() -> None:
     assert rollout(snapshot(new, other, one, two)) == (Verdict.APPLY, "demo-stage-1")
     starting = pod("a", 0, ready=False)
     assert rollout(snapshot(new, other, starting, two)) == (Verdict.WAIT, "demo-stage-0")
+    away = pod("b", 1, ready=False)
+    assert rollout(snapshot(old, other, one, away)) == (Verdict.APPLY, "demo-stage-1")
     done = stage(1, 1, template_hash="new")
     assert rollout(snapshot(new, done, one, two)) == (Verdict.READY, None)
 
