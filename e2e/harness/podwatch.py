@@ -57,7 +57,7 @@ class Sightings:
             self.pods.pop(pod.uid, None)
         else:
             self.pods[pod.uid] = pod
-        bound = sum(1 for seen in self.pods.values() if seen.bound)
+        bound = sum(1 for seen in self.pods.values() if seen.bound and not seen.ended)
         self.most_bound = max(self.most_bound, bound)
         ready = sum(1 for seen in self.pods.values() if seen.ready and not seen.terminating)
         self.most_ready = max(self.most_ready, ready)

@@ -37,6 +37,8 @@ class PodFacts:
     ready: bool
     terminating: bool
     restarts: int
+    ended: bool = False
+    """Whether its containers have ended for good: it stays for a moment, and holds nothing."""
 
 
 def pod_facts(pod: JsonObject) -> PodFacts:
@@ -57,6 +59,7 @@ def pod_facts(pod: JsonObject) -> PodFacts:
         ),
         terminating="deletionTimestamp" in metadata,
         restarts=sum(container.get("restartCount", 0) for container in containers),
+        ended=status.get("phase") in ("Succeeded", "Failed"),
     )
 
 

@@ -42,6 +42,14 @@ CASES: dict[str, tuple[list[Event], tuple[int, int, list[str], list[str]]]] = {
         [("ADDED", POD), ("MODIFIED", replace(POD, restarts=1))],
         (0, 1, [], ["pod-a"]),
     ),
+    "a pod that has ended holds no place on its node any more": (
+        [
+            ("ADDED", POD),
+            ("MODIFIED", replace(POD, terminating=True, ended=True)),
+            ("ADDED", replace(POD, uid="b", name="pod-b")),
+        ],
+        (0, 1, ["pod-a"], []),
+    ),
     "two bound pods at once are counted at their peak": (
         [
             ("ADDED", POD),
