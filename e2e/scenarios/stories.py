@@ -15,6 +15,8 @@ QUICK_PLANNING: JsonObject = {
     "minGainPercent": 1,
 }
 """Planning at the pace of a test; everything else as users have it."""
+STILL_PLANNING: JsonObject = {**QUICK_PLANNING, "intervalSeconds": 3600, "minGainPercent": 100}
+"""No plan changes the instances of a stage: what moves is moved by the story alone."""
 
 
 def apply_service(kubectl: Kubectl, name: str, **spec: Any) -> Service:
