@@ -13,8 +13,15 @@ from e2e.harness.deadline import until
 from e2e.harness.kubectl import JsonObject, Kubectl
 from e2e.harness.load import RunningLoad
 from e2e.harness.platform import Platform
+from e2e.harness.podwatch import PodWatch
 from e2e.harness.service import PodFacts, Service
-from e2e.scenarios.stories import QUICK_PLANNING, apply_service, assert_nothing_lost, traffic
+from e2e.scenarios.stories import (
+    QUICK_PLANNING,
+    STILL_PLANNING,
+    apply_service,
+    assert_nothing_lost,
+    traffic,
+)
 
 pytestmark = pytest.mark.cluster
 
@@ -86,6 +93,35 @@ def test_a_restart_of_all_deployments_costs_no_request(
         load.stop()
         summary = load.summary()
     _check(f"restart of {len(old)} pods", summary, namespace)
+
+
+def test_a_changed_template_takes_one_instance_at_a_time_of_all_stages(
+    platform: Platform, namespace: Kubectl
+) -> None:
+    instances = 3
+    service = _serve(namespace, "changing", instances)
+    service.patch(planning={**STILL_PLANNING, "boundaries": [1024]})
+    old = _bound(service)
+    with (
+        PodWatch(service) as watch,
+        traffic(platform, service, rate=instances, duration=SECONDS) as load,
+    ):
+        load.wait_for("inFlight", instances)
+        template = {"metadata": {"annotations": {"story/turn": "2"}}}
+        service.patch(engine={"template": template})
+        until("an instance is replaced", lambda: watch.lost, seconds=60)
+        service.patch(planning={"boundaries": [512, 2048]})
+        assert watch.wait_moves(1, seconds=SECONDS) >= 1, "nothing moved"
+        stale = {pod.uid for pod in old} & {
+            pod.uid for pod in service.pods() if pod.bound and not pod.terminating
+        }
+        assert not stale, "a pod moved before all were replaced"
+        service.wait_settled()
+        load.stop()
+        summary = load.summary()
+    assert watch.most_missing == 1
+    assert sorted(watch.lost) == sorted(pod.name for pod in old)
+    _check(f"changed template of {len(old)} pods", summary, namespace)
 
 
 def test_the_deletion_of_all_pods_two_at_a_time_costs_no_request(
