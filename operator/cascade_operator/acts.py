@@ -11,8 +11,8 @@ from cascade_policy import names
 
 Json = Mapping[str, Any]
 
-_STAGE_LABEL: Final = ("metadata", "labels", names.LABEL_STAGE)
 _NAMED: Final = 3
+_NOTHING: Final = "nothing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +97,16 @@ def deleted(before: Stage, now: float) -> Act:
     )
 
 
-def relabelled(stage: int | None, pod: Pod, answer: Json | None, now: float) -> Act:
-    """That others relabelled a pod that was in `stage`; `answer` is the whole pod."""
-    found = traces(answer, *_STAGE_LABEL) if answer is not None else ()
+def relabelled(
+    stage: int | None, service: str | None, pod: Pod, answer: Json | None, now: float
+) -> Act:
+    """That others relabelled a pod of this stage and service; `answer` is the whole pod."""
     label, change = names.LABEL_POD_TEMPLATE_HASH, ""
     if pod.stage != stage:
-        label, change = names.LABEL_STAGE, f" from {stage} to {pod.stage_label}"
+        label, change = names.LABEL_STAGE, f" from {stage} to {pod.stage_label or _NOTHING}"
+    elif pod.service != service:
+        label, change = names.LABEL_SERVICE, f" from {service} to {pod.service or _NOTHING}"
+    found = traces(answer, "metadata", "labels", label) if answer is not None else ()
     return Act(
         Reason.INSTANCE_RELABELLED,
         pod.name,

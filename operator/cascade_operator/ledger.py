@@ -21,8 +21,8 @@ from cascade_operator.rollout import rolling
 from cascade_operator.snapshot import STAGE_LEAVING, Pod, Snapshot, Stage
 
 Json = Mapping[str, Any]
-Labels = tuple[str | None, str | None]
-"""A pod's stage label and its pod-template-hash: together they say whose it is."""
+Labels = tuple[str | None, str | None, str | None]
+"""A pod's stage label, its pod-template-hash and its service: together they say whose it is."""
 
 COST_SECONDS: Final = 30.0
 _MOST_QUESTIONS: Final = 8
@@ -34,13 +34,14 @@ class Known:
 
     name: str
     stage: int | None
+    service: str | None
     labels: frozenset[Labels]
     """What it may carry without the doing of others."""
 
     @property
     def leaving(self) -> bool:
         """Whether the operator took it out of its stage, to remove it."""
-        return any(stage == STAGE_LEAVING for stage, _ in self.labels)
+        return any(stage == STAGE_LEAVING for stage, _, _ in self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +64,9 @@ class Ledger:
         for write in writes:
             match write:
                 case MovePod(pod, stage, hash_):
-                    _allow(known, pod, (str(stage), hash_))
+                    _allow(known, pod, (str(stage), hash_, pod.service))
                 case ReleasePod(pod):
-                    _allow(known, pod, (STAGE_LEAVING, pod.pod_template_hash))
+                    _allow(known, pod, (STAGE_LEAVING, pod.pod_template_hash, pod.service))
                 case DeletePod(pod):
                     ours.add(pod.uid)
                 case DeleteStage(stage):
@@ -142,7 +143,11 @@ def _known(before: Known | None, pod: Pod) -> Known:
     labels = frozenset({_labels(pod)})
     if before is not None and before.labels == labels:
         return before
-    return Known(pod.name, pod.stage, labels)
+    if before is not None and before.service != pod.service:
+        # The operator puts the label back.
+        labels |= {(pod.stage_label, pod.pod_template_hash, before.service)}
+        return Known(pod.name, pod.stage, before.service, labels)
+    return Known(pod.name, pod.stage, pod.service, labels)
 
 
 def _rolling(snapshot: Snapshot) -> frozenset[int]:
@@ -150,7 +155,7 @@ def _rolling(snapshot: Snapshot) -> frozenset[int]:
 
 
 def _labels(pod: Pod) -> Labels:
-    return pod.stage_label, pod.pod_template_hash
+    return pod.stage_label, pod.pod_template_hash, pod.service
 
 
 def _allow(known: dict[str, Known], pod: Pod, labels: Labels) -> None:
@@ -189,7 +194,7 @@ def _opened(
         if before.uid not in ledger.ours and _ends(before, snapshot.stage(before.index))
     )
     found.extend(
-        relabelled(known.stage, pod, answers.get(pod.uid), now)
+        relabelled(known.stage, known.service, pod, answers.get(pod.uid), now)
         for pod in snapshot.pods
         if (known := ledger.instances.get(pod.uid)) is not None and _relabelled(known, pod)
     )

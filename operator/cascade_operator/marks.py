@@ -29,6 +29,8 @@ def mark_patch(pod: Pod, spec: ServiceSpec, stage_map: StageMap | None) -> Patch
     labels: dict[str, str] = {}
     if not pod.placed:
         labels[names.LABEL_PLACED] = "true"
+    if pod.service != spec.name:
+        labels[names.LABEL_SERVICE] = spec.name
     wanted = length_range(stage_map, pod.stage)
     if wanted is not None and wanted != pod.length_range:
         labels[names.LABEL_LENGTH_RANGE] = wanted

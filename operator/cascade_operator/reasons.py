@@ -301,13 +301,13 @@ HELP: Final[dict[Reason, Help]] = {
         "Nothing to do. To have fewer instances, scale the CascadeService instead.",
     ),
     Reason.INSTANCE_RELABELLED: Help(
-        "Somebody changed the stage label of an instance. It keeps running and goes back to where "
-        "the plan wants it.",
+        "Somebody changed the stage or service label of an instance. It keeps running and "
+        "goes back to where the plan wants it.",
         "Nothing to do. Which instance serves which stage is decided by the plan alone.",
     ),
     Reason.INSTANCE_TAKEN_OUT: Help(
-        "Somebody took the label of the service from an instance: it serves nobody any more, keeps "
-        "its GPUs, and is replaced.",
+        "Somebody took the label cascadeservice.dev/service-uid from an instance: it serves "
+        "nobody any more, keeps its GPUs, and is replaced.",
         "Delete the pod when you are done with it.",
     ),
     Reason.STAGE_SCALED: Help(

@@ -65,6 +65,8 @@ class Pod:
     """When it was put on its node, else created (unix seconds): a placeholder may be old."""
     end_by: float = math.inf
     """When its kubelet has to have ended it (unix seconds), once it is being deleted."""
+    service: str | None = None
+    """Label with the name of the service: Services and ReplicaSets find it by this one too."""
     disruption: Trouble | None = None
     """Why the cluster ends it: an eviction, a preemption, the loss of its node."""
 
@@ -254,6 +256,7 @@ def _pod(item: PodObject) -> Pod:
         sandboxed=not _says(conditions, "PodReadyToStartContainers", "False"),
         since=_since(metadata, conditions),
         end_by=_unix(metadata.deleted),
+        service=labels.get(names.LABEL_SERVICE),
         disruption=_disruption(status, conditions),
     )
 

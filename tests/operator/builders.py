@@ -101,6 +101,7 @@ def pod(name: str, index: int | None = 0, **over: Any) -> Pod:
         "length_range": None,
         "router_running": True,
         "trouble": None,
+        "service": "demo",
     }
     return Pod(**{**fields, **over})
 

@@ -200,6 +200,15 @@ CASES: dict[str, tuple[list[Snapshot], dict[str, Any], list[str]]] = {
             instance was lost."""
         ],
     ),
+    "the label of the service is put back, and told once": (
+        [change("p00", service=None), change("p00", service=None, controller_uid=None), CALM, CALM],
+        {},
+        [
+            """InstanceRelabelled: somebody changed the label cascadeservice.dev/service of pod
+            p00 from demo to nothing: the operator takes it into a stage again as it runs; no
+            instance was lost."""
+        ],
+    ),
     "an instance without the label of the service is told as taken out, not as gone": (
         [without("uid-p00"), without("uid-p00")],
         {"answers": {"uid-p00": MINE}},

@@ -298,6 +298,9 @@ def test_a_pod_that_has_everything_is_left_alone() -> None:
     spec = service()
     stage_map = stage_map_of(spec, first_plan(spec, NOW), "2026-02-02T02:40:00Z")
     assert mark_patch(pod("a", length_range="0-16384"), spec, stage_map) is None
+    stray = mark_patch(pod("a", length_range="0-16384", service=None), spec, stage_map)
+    assert stray is not None
+    assert stray["metadata"]["labels"] == {"cascadeservice.dev/service": "demo"}
     bare = mark_patch(pod("a", owners=frozenset(), placed=False), spec, stage_map)
     assert bare is not None
     assert bare["metadata"]["uid"] == "uid-a"

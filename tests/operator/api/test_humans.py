@@ -33,6 +33,16 @@ async def _tell(kubectl: Kubectl, reason: Reason) -> str:
     return str(messages[0])
 
 
+def _forget(kubectl: Kubectl, reason: Reason) -> None:
+    """Delete what was told for this reason."""
+    kubectl("delete", "events", "--field-selector", f"reason={reason}")
+
+
+def _running(kubectl: Kubectl) -> list[Any]:
+    """Pods on a node."""
+    return [pod for pod in kubectl.items("pods") if pod["spec"].get("nodeName")]
+
+
 def _template(kubectl: Kubectl) -> Any:
     return kubectl.json("get", "deployment", STAGE)["spec"]["template"]
 
@@ -78,6 +88,12 @@ async def test_what_people_change_is_undone_without_ending_a_pod(
             lambda: kubectl("label", "pod", name, f"{names.LABEL_STAGE}=1", "--overwrite"),
             Reason.INSTANCE_RELABELLED,
             f"kubectl-label changed the label {names.LABEL_STAGE} of pod {name} from 0 to 1",
+        )
+        _forget(kubectl, Reason.INSTANCE_RELABELLED)
+        await undone(
+            lambda: kubectl("label", "pod", name, f"{names.LABEL_SERVICE}-"),
+            Reason.INSTANCE_RELABELLED,
+            f"changed the label {names.LABEL_SERVICE} of pod {name} from demo to nothing",
         )
         await undone(
             lambda: kubectl("rollout", "pause", "deployment", STAGE),
@@ -167,6 +183,17 @@ async def test_what_people_end_is_replaced_and_the_cost_is_told(
         ))  # fmt: skip
         assert len(told(kubectl, Reason.INSTANCE_LOST)) == 1
         assert node.most_bound <= 5
+
+        # A pod that is taken out of the service lives on outside of it.
+        name = _a_pod(kubectl)
+        kubectl("label", "pod", name, f"{names.LABEL_SERVICE_UID}-")
+        message = await _tell(kubectl, Reason.INSTANCE_TAKEN_OUT)
+        assert f"the label {names.LABEL_SERVICE_UID} of pod {name}" in message
+        await until("a replacement", lambda: settled(kubectl, 3, 2))
+        assert len(_running(kubectl)) == 6
+        kubectl("delete", "pod", name, "--wait=false")
+        await until("it is gone", lambda: len(_running(kubectl)) == 5)
+        assert len(told(kubectl, Reason.INSTANCE_LOST)) == 1
 
 
 async def test_a_new_operator_reads_a_lost_plan_off_the_instances(
