@@ -15,12 +15,13 @@ from typing import Any, Final
 from cascade_operator import kinds
 from cascade_operator.children import Children
 from cascade_operator.cluster import ClusterApi, ClusterError, NotLeader
+from cascade_operator.course import choose_course
 from cascade_operator.decisions import Decision
 from cascade_operator.errors import PassError, Retry, Stalled, Waiting
 from cascade_operator.health import Vitals
 from cascade_operator.lift import choose_lifts
 from cascade_operator.mapping import choose_map
-from cascade_operator.moves import MovePod, Step, most_moving, next_step
+from cascade_operator.moves import MovePod, Step, most_moving
 from cascade_operator.observation import Observation
 from cascade_operator.outcome_review import is_placed
 from cascade_operator.planning import Planning
@@ -31,7 +32,7 @@ from cascade_operator.recovery import recovered_plan
 from cascade_operator.repairs import Repairs
 from cascade_operator.report import Reporter
 from cascade_operator.resources import at_version, stage_map_config
-from cascade_operator.rollout import Rollout, Verdict, review
+from cascade_operator.rollout import Rollout, Verdict
 from cascade_operator.settings import Settings
 from cascade_operator.shortage import spread
 from cascade_operator.spec import Mode, ServiceSpec, parse_spec
@@ -275,15 +276,14 @@ class ServiceTask:
         self, spec: ServiceSpec, view: View, plan: PlanRecord, stage_map: StageMap
     ) -> tuple[Step, Rollout]:
         """Either moves or a template's rollout, never both."""
-        step = next_step(
+        step, rollout = choose_course(
             view.snapshot,
             _targets(spec, plan, view),
+            template_hash(spec, self._settings.images),
             mapped_stages=len(stage_map.stages),
             max_moving=most_moving(spec.instances),
             paused=spec.planning.mode is Mode.PAUSED,
         )
-        wanted = template_hash(spec, self._settings.images)
-        rollout = review(view.snapshot, wanted, moves_done=step.done)
         if rollout.verdict is Verdict.APPLY and rollout.stage is not None:
             self._wrote += await self._writer.apply_template(spec, rollout.stage)
         elif rollout.verdict is not Verdict.WAIT:
