@@ -203,7 +203,11 @@ class ServiceTask:
     async def _undo(self, spec: ServiceSpec, view: View, plan: PlanRecord) -> View:
         """Bring back stage Deployments that others edited, so that no instance of an edit starts,
         and tell of what others did, before its traces are wiped out."""
-        repairs = await self._repairs.undo(spec, view)
+        try:
+            repairs = await self._repairs.undo(spec, view)
+        except Stalled:
+            # A template that cannot be used is told with all that is seen, at the end of the pass.
+            repairs = ()
         now = self._clock()
         told = await self._witness.look(view.snapshot, plan.counts, repairs, now)
         await self._reporter.tell(spec, (*told, *self._children.told()), now)

@@ -83,7 +83,8 @@ async def test_moves_wait_for_a_rollout_and_one_that_is_taken_back_costs_one_ins
         ))  # fmt: skip
         node.room = 4
         await told(kubectl, PROGRESSING, False, Reason.SETTLED)
-        assert len(node.killed) == 1
+        # One that was lifted an instant ago may end in favour of a pod that is moved in.
+        assert len(node.killed & set(warm)) == 1
         assert len(set(pods(kubectl)) & set(warm)) == 3
         assert sorted(pods(kubectl).values()) == ["0", "0", "1", "1"]
 
