@@ -39,7 +39,10 @@ class Relocation:
             self.schedule(leg)
 
     async def review(self, leg: Leg) -> None:
-        """The sequence has grown: should it leave, and for whom? The leg goes on meanwhile."""
+        """The sequence has grown: should it leave, and for whom? The leg goes on meanwhile. One
+        that has been asked to leave is on its way already."""
+        if self._move is not None:
+            return
         course, budget = self._course, self._course.budget_left()
         if budget is not None and course.movable:
             target = await self._tools.mover.target(
