@@ -4,13 +4,15 @@
 """
 
 import os
+import subprocess
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
+from cascade_policy import names
 from e2e import cluster as clusters
-from e2e.harness.kubectl import Kubectl
+from e2e.harness.kubectl import Kubectl, KubectlFailed
 from e2e.harness.platform import SYSTEM_NAMESPACE, Platform
 
 
@@ -50,8 +52,24 @@ def namespace(platform: Platform) -> Iterator[Kubectl]:
     """A namespace that enforces the restricted Pod Security level; deleted afterwards."""
     name = f"story-{uuid.uuid4().hex[:8]}"
     platform.create_namespace(name)
-    yield platform.kubectl.within(name)
+    kubectl = platform.kubectl.within(name)
+    yield kubectl
+    for line in _faults_of_routers(kubectl):
+        print(line)
     platform.kubectl.run("delete", "namespace", name, "--wait=false")
+
+
+def _faults_of_routers(kubectl: Kubectl) -> list[str]:
+    """What their logs call an error: the report of a story that fails shows it, and the pods that
+    could tell are gone by then."""
+    try:
+        logs = kubectl.run(
+            "logs", "-l", names.LABEL_SERVICE, "-c", names.CONTAINER_ROUTER,
+            "--tail=-1", "--prefix", "--max-log-requests=64", "--ignore-errors",
+        )  # fmt: skip
+    except (KubectlFailed, subprocess.TimeoutExpired) as error:
+        return [f"the routers' logs could not be read: {error}"]
+    return [line for line in logs.splitlines() if " ERROR " in line]
 
 
 @pytest.fixture
