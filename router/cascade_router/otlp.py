@@ -59,11 +59,11 @@ class OtlpTracing:
     """See `tracing.Tracing`."""
 
     def __init__(self, config: Config, endpoint: str) -> None:
-        exporter = OTLPSpanExporter(
+        self._exporter = OTLPSpanExporter(
             endpoint=endpoint.rstrip("/") + TRACES_PATH, timeout=EXPORT_SECONDS
         )
         self._processor = BatchSpanProcessor(
-            exporter,
+            self._exporter,
             max_queue_size=MAX_SPANS,
             max_export_batch_size=BATCH_SPANS,
             schedule_delay_millis=DELAY_SECONDS * 1000,
@@ -139,6 +139,10 @@ class OtlpTracing:
         closing = threading.Thread(target=self._processor.shutdown, daemon=True)
         closing.start()
         await asyncio.to_thread(closing.join, CLOSE_SECONDS)
+        if closing.is_alive():
+            # Wakes the sender from its pause between two tries; what is left is given up.
+            self._exporter.shutdown()
+            await asyncio.to_thread(closing.join, CLOSE_SECONDS)
 
 
 def _of_leg(leg: LegRecord) -> Attributes:

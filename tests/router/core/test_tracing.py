@@ -4,6 +4,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -88,8 +89,8 @@ async def test_a_request_and_its_legs_are_spans_of_the_clients_trace(
     )
     for leg in (first, warm, resumed):
         assert (leg.trace_id, leg.parent_span_id) == (root.trace_id, root.span_id)
-        assert root.start_time_unix_nano <= leg.start_time_unix_nano
-        assert leg.start_time_unix_nano <= leg.end_time_unix_nano <= root.end_time_unix_nano
+        starts, ends = leg.start_time_unix_nano, leg.end_time_unix_nano
+        assert root.start_time_unix_nano <= starts <= ends <= root.end_time_unix_nano
     assert abs(root.end_time_unix_nano / 1e9 - time.time()) < 120
     one, two, three = map(attributes, (first, warm, resumed))
     assert (one["cascade.instance"], one["cascade.outcome"]) == ("pod-0", "left")
@@ -100,9 +101,8 @@ async def test_a_request_and_its_legs_are_spans_of_the_clients_trace(
     assert three["cascade.length"] == 590 + int(one["cascade.tokens"])
     assert float(three["cascade.gap_seconds"]) > 0
     assert "cascade.gap_seconds" not in one
-    resource = kept.resources[0]
-    assert resource["service.name"] == "cascade-router"
-    assert resource["cascade.service"] == "svc"
+    ours = {"service.name": "cascade-router", "cascade.service": "svc"}
+    assert ours.items() <= kept.resources[0].items()
 
 
 @on_uvloop
@@ -203,6 +203,11 @@ async def test_what_is_turned_away_at_the_door_is_not_traced(
     assert kept.spans == []
 
 
+def senders() -> list[str]:
+    """Threads that send spans."""
+    return [one.name for one in threading.enumerate() if "SpanRecordProcessor" in one.name]
+
+
 @on_uvloop
 async def test_a_collector_that_is_away_costs_spans_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -223,6 +228,7 @@ async def test_a_collector_that_is_away_costs_spans_and_nothing_else(
         await until(lambda: "dropping Span" in caplog.text, "the queue is full", 30)
         leaving = asyncio.get_running_loop().time()
     assert asyncio.get_running_loop().time() - leaving < 20
+    await until(lambda: not senders(), "nobody tries to send any more", 5)
 
 
 @on_uvloop
