@@ -18,7 +18,7 @@ from cascade_policy.pins import Pin
 from cascade_router import sse
 from cascade_router.client_shape import ClientShape
 from cascade_router.held import HeldEvents, Seam, SeamTexts
-from cascade_router.token_ids import inside, take, token_ids
+from cascade_router.token_ids import inside, joined, take, token_ids
 from cascade_router.usual import UsualEvent, is_complete
 
 ANCHOR_IDS: Final = 32
@@ -150,7 +150,7 @@ class ResumableStream:
 
     def ids(self) -> bytes:
         """Prompt and output as the inside of a JSON list: the prompt of the next leg."""
-        return _joined(self.prompt or b"", inside(self.generated))
+        return joined(self.prompt or b"", inside(self.generated))
 
     def leave(self, within: int) -> None:
         """Cut this leg at the next clean point, or after `within` more tokens without one."""
@@ -341,7 +341,7 @@ class ResumableStream:
 
     def _given(self) -> bytes:
         """The prompt that this leg was given."""
-        return _joined(self.prompt or b"", inside(self.generated, 0, self._leg_ids))
+        return joined(self.prompt or b"", inside(self.generated, 0, self._leg_ids))
 
     def _has_text(self, event: bytes) -> bool:
         key = _CHAT_TEXT if self.chat and not self.leg else _COMPLETION_TEXT
@@ -370,9 +370,9 @@ class ResumableStream:
         clean = len(self.generated) if self._clean is None else self._clean[0]
         missing = ANCHOR_IDS - clean
         before = sse.tail_ids(self.prompt or b"", missing) if missing > 0 else b""
-        anchor = _joined(before, inside(self.generated, max(0, clean - ANCHOR_IDS), clean))
-        known = _joined(anchor, inside(self.generated, clean))
-        return Seam(anchor, known, _joined(known, *self._held.ids()))
+        anchor = joined(before, inside(self.generated, max(0, clean - ANCHOR_IDS), clean))
+        known = joined(anchor, inside(self.generated, clean))
+        return Seam(anchor, known, joined(known, *self._held.ids()))
 
     def join(self, texts: SeamTexts) -> bytes:
         """Join the seam: the client gets what it has not seen of the text, then what was held.
@@ -397,8 +397,3 @@ class ResumableStream:
             self._ids_shown = False
             self._clean = None
         return out + (b"" if self.noteworthy else self._pass(rest))
-
-
-def _joined(*lists: bytes) -> bytes:
-    """The insides of several JSON lists as that of one."""
-    return b",".join(part for part in lists if part)

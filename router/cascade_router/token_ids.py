@@ -20,6 +20,11 @@ def take(ids: "array[int]", raw: bytes) -> None:
         raise ValueError("an id does not fit in 32 bits") from None
 
 
+def joined(*lists: bytes) -> bytes:
+    """The insides of several JSON lists as that of one."""
+    return b",".join(part for part in lists if part)
+
+
 def inside(ids: "array[int]", start: int = 0, end: int | None = None) -> bytes:
     """These ids from `start` to `end` as the inside of a JSON list."""
     return b",".join(b"%d" % number for number in ids[start:end])
