@@ -12,6 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from e2e.bench.goal import goals_table
 from e2e.bench.operator_bench.experiments import Experiment, TookTooLong, run
 from e2e.bench.operator_bench.figures import Outcome
 from e2e.bench.operator_bench.goals import FLEET, LARGE, SETTLED, figures, judged
@@ -39,9 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = figures(outcomes)
     goals = judged(found)
     console.print(_table(outcomes))
-    for goal in goals:
-        verdict = "holds " if goal.met else "FAILS "
-        console.print(f"{verdict} {goal.what}: {goal.value} (at most {goal.limit})")
+    console.print(goals_table(goals))
     if options.json:
         _write(options.json, found)
     return 0 if all(goal.met for goal in goals) else 1

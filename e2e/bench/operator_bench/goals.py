@@ -1,9 +1,10 @@
 """What the operator is held to at scale, judged on a run's outcomes. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Final
 
+from e2e.bench.goal import Goal
 from e2e.bench.operator_bench.figures import Outcome, quantile_ms, together
 
 PASS_P99_MS: Final = 250.0
@@ -15,16 +16,6 @@ SETTLED: Final = "settled"
 START: Final = "start"
 REST: Final = "rest"
 REPLAN: Final = "replan"
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One goal: its number, the limit, both with their unit, and whether it is met."""
-
-    what: str
-    value: str
-    limit: str
-    met: bool
 
 
 def figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What the router is held to, judged on a run's figures."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from e2e.bench.goal import Goal
 from e2e.bench.rivals import RIVALS
 from e2e.bench.router_bench.cells import MEMORY_STREAMS, MEMORY_TOKENS
 from e2e.bench.router_bench.contestants import OURS_1, OURS_2
@@ -12,16 +12,6 @@ from e2e.bench.router_bench.figures import Held, Row
 HOP_RATIO: Final = 1.0
 BOTH_HOPS_RATIO: Final = 1.5
 RSS_MB: Final = 120.0
-
-
-@dataclass(frozen=True)
-class Goal:
-    """One goal: its number, the limit, both with their unit, and whether it is met."""
-
-    what: str
-    value: str
-    limit: str
-    met: bool
 
 
 def judged(rows: Sequence[Row], held: Sequence[Held]) -> list[Goal]:

@@ -8,11 +8,12 @@ from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from e2e.bench.goal import goals_table
 from e2e.bench.router_bench.cells import LANES, MEMORY_STREAMS, MEMORY_TOKENS, Outcome
 from e2e.bench.router_bench.contestants import DIRECT
 from e2e.bench.router_bench.endurance import Verdict
 from e2e.bench.router_bench.figures import Ceiling, Figures, Held, Requests, Row
-from e2e.bench.router_bench.goals import Goal, judged
+from e2e.bench.router_bench.goals import judged
 from e2e.bench.router_bench.measurement import Spread
 from e2e.bench.router_bench.soak import ROLES, SoakPlan
 from e2e.bench.router_bench.wire import SPREAD, STEP
@@ -102,15 +103,6 @@ def memory_table(held: Sequence[Held]) -> Table:
     return table
 
 
-def goals_table(goals: Sequence[Goal]) -> Table:
-    """The goals, each with its verdict."""
-    table = _table("goal", "measured", "at most", "verdict")
-    for goal in goals:
-        verdict = "[green]met[/green]" if goal.met else "[red]missed[/red]"
-        table.add_row(goal.what, goal.value, goal.limit, verdict)
-    return table
-
-
 def failure_lines(outcomes: Sequence[Outcome]) -> Iterable[str]:
     """What went wrong where."""
     for one in outcomes:
@@ -175,7 +167,7 @@ def _table(*headings: str) -> Table:
     """An empty table; words stand left, numbers right."""
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     for heading in headings:
-        words = heading in ("router", "process", "goal", "at most", "verdict")
+        words = heading in ("router", "process")
         table.add_column(heading, justify="left" if words else "right", no_wrap=True)
     return table
 
