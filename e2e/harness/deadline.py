@@ -19,14 +19,14 @@ def until(
     every: float = 0.25,
     seen: Callable[[], object] = lambda: "",
 ) -> T:
-    """The first result of `probe` that is neither None nor False.
+    """The first true result of `probe`: nothing found yet, be it an empty list, is none.
 
     Raises DeadlinePassed with `what` and the value of `seen` after `seconds`.
     """
     deadline = time.monotonic() + seconds
     while True:
         result = probe()
-        if result is not None and result is not False:
+        if result:
             return result
         if time.monotonic() >= deadline:
             raise DeadlinePassed(f"after {seconds:g} s still not: {what}. Last seen: {seen()}")

@@ -109,7 +109,7 @@ def test_a_changed_template_takes_one_instance_at_a_time_of_all_stages(
         load.wait_for("inFlight", instances)
         template = {"metadata": {"annotations": {"story/turn": "2"}}}
         service.patch(engine={"template": template})
-        until("an instance is replaced", lambda: bool(watch.lost), seconds=60)
+        until("an instance is replaced", lambda: watch.lost, seconds=60)
         service.patch(planning={"boundaries": [512, 2048]})
         assert watch.wait_moves(1, seconds=SECONDS) >= 1, "nothing moved"
         stale = {pod.uid for pod in old} & {
