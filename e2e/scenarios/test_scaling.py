@@ -90,6 +90,14 @@ def _check_scale(service: Service, replicas: int) -> None:
     assert running == {name for pods in _stages(service).values() for name in pods}
 
 
+def _check_autoscaler(service: Service) -> None:
+    """A real HPA can read and write the number of instances."""
+    status = service.kubectl.get("hpa", service.name)["status"]
+    able = {one["type"]: one for one in status["conditions"]}["AbleToScale"]
+    print(f"HPA: {able['reason']}: {able['message']}; {status['currentReplicas']} replicas")
+    assert able["status"] == "True"
+
+
 def test_scale_in_removes_exactly_the_chosen_instances_and_no_stream(
     platform: Platform, namespace: Kubectl
 ) -> None:
@@ -128,11 +136,7 @@ def test_scale_in_removes_exactly_the_chosen_instances_and_no_stream(
         _check_scale(service, 2)
         removed += before["0"][1:]
         assert watch.lost == removed
-        status = service.kubectl.get("hpa", service.name)["status"]
-        conditions = {one["type"]: one for one in status["conditions"]}
-        able = conditions["AbleToScale"]
-        print(f"HPA: {able['reason']}: {able['message']}; {status['currentReplicas']} replicas")
-        assert able["status"] == "True"
+        _check_autoscaler(service)
 
         # And back: new instances beside those that stayed.
         service.kubectl.delete("hpa", service.name)

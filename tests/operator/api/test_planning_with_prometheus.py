@@ -165,6 +165,23 @@ async def follow_the_traffic(kubectl: Kubectl, traffic: Traffic) -> int:
     return requests
 
 
+async def approve_what_is_proposed(kubectl: Kubectl) -> str:
+    """Another id is refused, the proposed one is applied and on trial; that id."""
+    await until("a proposal", lambda: plan_in_force(kubectl)["proposal"])
+    proposal = str(plan_in_force(kubectl)["proposal"]["id"])
+    await until("it is shown", lambda: status(kubectl)["plan"]["id"] == proposal)
+    approve(kubectl, "none-such")
+    await until("refused", lambda: (
+        condition(kubectl, "PlanApplied").get("reason") == Reason.NOT_THE_PROPOSAL
+    ))  # fmt: skip
+    assert settled(kubectl, 8, 8)
+    approve(kubectl, proposal)
+    await until("on trial", lambda: (plan_in_force(kubectl)["trial"] or {}).get("placed"))
+    assert plan_in_force(kubectl)["id"] == proposal
+    assert Reason.APPROVED in [one["reason"] for one in decisions(kubectl)]
+    return proposal
+
+
 async def test_ranges_follow_and_a_plan_is_proposed_approved_reviewed_and_returned_from(
     kubectl: Kubectl, server: ApiServer, tmp_path: Path
 ) -> None:
@@ -190,20 +207,7 @@ async def test_ranges_follow_and_a_plan_is_proposed_approved_reviewed_and_return
                     lambda: traffic.requests > before + ENOUGH,
                     LONGEST_SECONDS,
                 )
-                await until("a proposal", lambda: plan_in_force(kubectl)["proposal"])
-                proposal = plan_in_force(kubectl)["proposal"]["id"]
-                await until("it is shown", lambda: status(kubectl)["plan"]["id"] == proposal)
-                approve(kubectl, "none-such")
-                await until("refused", lambda: (
-                    condition(kubectl, "PlanApplied").get("reason") == Reason.NOT_THE_PROPOSAL
-                ))  # fmt: skip
-                assert settled(kubectl, 8, 8)
-                approve(kubectl, proposal)
-                await until("on trial", lambda: (
-                    (plan_in_force(kubectl)["trial"] or {}).get("placed")
-                ))  # fmt: skip
-                assert plan_in_force(kubectl)["id"] == proposal
-                assert Reason.APPROVED in [one["reason"] for one in decisions(kubectl)]
+                proposal = await approve_what_is_proposed(kubectl)
                 traffic.seconds = 6.0
             # A new operator goes on with the trial.
             async with operator(server, kubectl.namespace, tmp_path, "two", **environment):
