@@ -37,10 +37,9 @@ def edit(stage: Stage, found: Sequence[Trace], now: float) -> Act:
     """That others wrote into a stage Deployment, and that the operator has undone it."""
     fields = [path for trace in found for path in trace.fields]
     named = f" ({some(fields)})" if fields else ""
-    return Act(
+    return _of_stage(
         Reason.STAGE_EDITED,
-        stage.name,
-        frozenset({stage.index}),
+        stage,
         now,
         f"{who(found)} edited Deployment {stage.name}{named}",
         "the operator wrote its own spec over it",
@@ -63,10 +62,9 @@ def rescaled(
     ):
         return
     source = f" from {before.replicas}" if before is not None else ""
-    yield Act(
+    yield _of_stage(
         Reason.STAGE_SCALED,
-        stage.name,
-        frozenset({stage.index}),
+        stage,
         now,
         f"{who(stage.scaled_by)} scaled Deployment {stage.name}{source} to {stage.replicas}",
         "the operator sets it back to what the plan wants",
@@ -75,10 +73,9 @@ def rescaled(
 
 def restarted(stage: Stage, now: float) -> Act:
     """That others asked for a restart of a stage."""
-    return Act(
+    return _of_stage(
         Reason.STAGE_RESTARTED,
-        stage.name,
-        frozenset({stage.index}),
+        stage,
         now,
         f"{who(stage.restarted_by)} restarted Deployment {stage.name}",
         f"its {stage.replicas} instances are replaced one after the other, and moves wait",
@@ -87,10 +84,9 @@ def restarted(stage: Stage, now: float) -> Act:
 
 def deleted(before: Stage, now: float) -> Act:
     """That others deleted a stage Deployment."""
-    return Act(
+    return _of_stage(
         Reason.STAGE_DELETED,
-        before.name,
-        frozenset({before.index}),
+        before,
         now,
         f"somebody deleted Deployment {before.name}",
         "the operator creates it again, and it takes over the instances that run",
@@ -115,6 +111,10 @@ def relabelled(
         f"{who(found)} changed the label {label} of pod {pod.name}{change}",
         "the operator takes it into a stage again as it runs",
     )
+
+
+def _of_stage(reason: Reason, stage: Stage, now: float, what: str, answer: str) -> Act:
+    return Act(reason, stage.name, frozenset({stage.index}), now, what, answer)
 
 
 def some(words: Sequence[str]) -> str:

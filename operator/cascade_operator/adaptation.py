@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from cascade_operator.decisions import Decision, DecisionRecord, Verdict
+from cascade_operator.decisions import Decision, DecisionRecord, change_of
 from cascade_operator.finding import Finding
 from cascade_operator.plans import PlanRecord
 from cascade_operator.reasons import Reason
@@ -12,13 +12,10 @@ def adapted(decision: Decision, before: PlanRecord, now: float) -> Decision:
     """`decision`, whose plan took the place of `before` because the spec changed, as a record and
     an event tell it; `now` in unix seconds."""
     plan = decision.plan
-    moves = plan.counts != before.counts
+    verdict, told_as = change_of(before, plan)
     reason, message = _why(before, plan)
-    record = DecisionRecord(
-        now, Verdict.ADOPTED if moves else Verdict.BOUNDARIES_CHANGED, reason, message, plan.id
-    )
-    event = Finding(True, Reason.PLAN_ADOPTED if moves else Reason.BOUNDARIES_CHANGED, message)
-    return replace(decision, record=record, event=event)
+    record = DecisionRecord(now, verdict, reason, message, plan.id)
+    return replace(decision, record=record, event=Finding(True, told_as, message))
 
 
 def _why(before: PlanRecord, plan: PlanRecord) -> tuple[Reason, str]:

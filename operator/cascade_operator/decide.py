@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from cascade_operator.decisions import Decision, DecisionRecord, Verdict
+from cascade_operator.decisions import Decision, DecisionRecord, Verdict, change_of
 from cascade_operator.fast_loop import follow
 from cascade_operator.finding import Finding
 from cascade_operator.outcome_review import is_held_back, on_trial, review
@@ -146,13 +146,8 @@ def _adopt(plan: PlanRecord, weighing: Weighing, change: hysteresis.Decision) ->
     if change.reason in _CHOSEN:
         heard = (weighing.traffic, weighing.latency)
         adopted = on_trial(adopted, plan, heard, weighing.spec, weighing.now)
-    moved = adopted.counts != plan.counts
-    event = Finding(
-        True,
-        Reason.PLAN_ADOPTED if moved else Reason.BOUNDARIES_CHANGED,
-        f"{adopted.explanation} {change.message}",
-    )
-    verdict = Verdict.ADOPTED if moved else Verdict.BOUNDARIES_CHANGED
+    verdict, told_as = change_of(plan, adopted)
+    event = Finding(True, told_as, f"{adopted.explanation} {change.message}")
     record = _record(verdict, adopted, weighing, change)
     return Decision(adopted, adopted, in_force(adopted), event, record)
 

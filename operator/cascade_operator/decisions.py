@@ -91,6 +91,13 @@ class DecisionRecord:
         }
 
 
+def change_of(former: PlanRecord, plan: PlanRecord) -> tuple[Verdict, Reason]:
+    """The verdict and the reason of the event that `plan` takes the place of `former`."""
+    if plan.counts != former.counts:
+        return Verdict.ADOPTED, Reason.PLAN_ADOPTED
+    return Verdict.BOUNDARIES_CHANGED, Reason.BOUNDARIES_CHANGED
+
+
 def remember(before: Sequence[Json], decision: DecisionRecord | None) -> list[dict[str, Any]]:
     """The decisions of a status, newest first, with `decision` unless it repeats the newest.
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import replace
 
-from cascade_operator.decisions import Decision, DecisionRecord, Verdict
+from cascade_operator.decisions import Decision, DecisionRecord, change_of
 from cascade_operator.finding import Finding
 from cascade_operator.outcome_review import is_held_back, on_trial
 from cascade_operator.plans import PlanRecord
@@ -72,18 +72,17 @@ def approved(
     proposal, wanted = plan.proposal, _unanswered(plan, spec)
     if proposal is None or wanted != proposal.id:
         return None
-    moves = proposal.counts != plan.counts
     adopted = replace(
         proposal,
         time=now,
-        moved=now if moves else plan.moved,
+        moved=now if proposal.counts != plan.counts else plan.moved,
         proposal=None,
         approved=proposal.id,
     )
     adopted = on_trial(adopted, plan, heard, spec, now)
     message = f"approved: {proposal.explanation}"
-    event = Finding(True, Reason.PLAN_ADOPTED if moves else Reason.BOUNDARIES_CHANGED, message)
-    verdict = Verdict.ADOPTED if moves else Verdict.BOUNDARIES_CHANGED
+    verdict, told_as = change_of(plan, adopted)
+    event = Finding(True, told_as, message)
     record = DecisionRecord(now, verdict, Reason.APPROVED, message, adopted.id)
     finding = Finding(True, Reason.PLAN_IN_FORCE, adopted.explanation)
     return Decision(adopted, adopted, finding, event, record)
