@@ -141,7 +141,7 @@ class OtlpTracing:
         await asyncio.to_thread(closing.join, CLOSE_SECONDS)
         if closing.is_alive():
             # Wakes the sender from its pause between two tries; what is left is given up.
-            self._exporter.shutdown()
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
             await asyncio.to_thread(closing.join, CLOSE_SECONDS)
 
 
