@@ -389,24 +389,3 @@ async def test_a_storm_of_clients_leaves_nothing_behind(tmp_path: Path) -> None:
         for outcome in ("completed", "cancelled", "rejected"):
             assert service.metric("cascade_requests_total", outcome=outcome) > 0
         assert service.metric("cascade_rescues_total", outcome="completed") > 0
-
-
-@on_uvloop
-async def test_leaving_ends_at_the_grace_limit(tmp_path: Path) -> None:
-    async def script(connection: Connection, _path: str, _body: bytes) -> None:
-        connection.send(STREAM_HEAD)
-        connection.send_chunk(completion("a", [1], prompt=[5]))
-
-    async with (
-        scripted_engine(script) as engine,
-        lone_sidecar(tmp_path, engine.port, drain_seconds=0.3) as (sidecar, url),
-    ):
-        endless = asyncio.create_task(
-            stream(url, "/v1/completions", {"prompt": [5], "max_tokens": 5})
-        )
-        await until(lambda: sidecar.connections.busy() == 1, "the stream runs")
-        async with asyncio.timeout(5):
-            await sidecar.drain()
-        assert sidecar.connections.busy() == 1
-        await sidecar.stop()
-        await asyncio.wait([endless])

@@ -25,11 +25,14 @@ from tests.router.core.cluster import (
     Received,
     cluster,
     light_client,
+    lone_sidecar,
     stage_map,
     stream,
     until,
 )
 from tests.router.core.loop import on_uvloop
+from tests.router.core.scripted import STREAM_HEAD, Connection, scripted_engine
+from tests.router.core.test_sse import completion
 
 COMPLETIONS = "/v1/completions"
 STEADY = {**FAST, "baseMs": 5.0}
@@ -346,3 +349,24 @@ async def test_every_pod_is_replaced_under_traffic_and_no_request_fails(tmp_path
         del service.instances[:4]
         await service.settle()
         assert service.metric("cascade_rescues_total", outcome="failed") == 0
+
+
+@on_uvloop
+async def test_leaving_ends_at_the_grace_limit(tmp_path: Path) -> None:
+    async def script(connection: Connection, _path: str, _body: bytes) -> None:
+        connection.send(STREAM_HEAD)
+        connection.send_chunk(completion("a", [1], prompt=[5]))
+
+    async with (
+        scripted_engine(script) as engine,
+        lone_sidecar(tmp_path, engine.port, drain_seconds=0.3) as (sidecar, url),
+    ):
+        endless = asyncio.create_task(
+            stream(url, "/v1/completions", {"prompt": [5], "max_tokens": 5})
+        )
+        await until(lambda: sidecar.connections.busy() == 1, "the stream runs")
+        async with asyncio.timeout(5):
+            await sidecar.drain()
+        assert sidecar.connections.busy() == 1
+        await sidecar.stop()
+        await asyncio.wait([endless])
