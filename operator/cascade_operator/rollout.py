@@ -17,7 +17,7 @@ class Verdict(Enum):
     READY = auto()
     """All stages carry the wanted template: moves may go on."""
     FINISH_MOVES = auto()
-    """A new template waits; half-done moves are finished first, no new ones are begun."""
+    """A new template waits until moves that are under way have ended; none is begun."""
     APPLY = auto()
     """Give `stage` the new template."""
     WAIT = auto()

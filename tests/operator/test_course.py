@@ -1,7 +1,7 @@
 """Moves and the rollout of a changed template, one after the other."""
 
 from cascade_operator.course import choose_course
-from cascade_operator.moves import CreateStage, SetReplicas, Step
+from cascade_operator.moves import CreateStage, ReleasePod, SetReplicas, Step
 from cascade_operator.rollout import Rollout, Verdict
 from cascade_operator.snapshot import Pod, Stage
 from tests.operator.builders import instances, placeholder, pod, replica_set, snapshot, stage
@@ -56,3 +56,24 @@ def test_a_stage_that_instances_are_labelled_for_is_made_at_once() -> None:
     step, rollout = course(stage(0, 2), *instances(2), pod("b", 1, controller_uid=None))
     assert rollout.verdict is Verdict.FINISH_MOVES
     assert step.writes == (CreateStage(1, 1),)
+
+
+def test_moves_that_the_plan_wants_begin_when_all_have_the_template() -> None:
+    found = course(stage(0, 2), *instances(2), stage(1, 1), pod("b", 1), stage(2, 0))
+    assert applied(found) == "demo-stage-0"
+    new = [stage(index, count, template_hash="new") for index, count in enumerate((2, 1, 0))]
+    step, rollout = course(*new, *instances(2), pod("b", 1))
+    assert (rollout.verdict, step.writes) == (Verdict.READY, (SetReplicas(new[2], 1),))
+
+
+def test_instances_beyond_the_declared_number_go_before_they_would_be_replaced() -> None:
+    extra = instances(3)
+    step, rollout = course(stage(0, 3), *extra, stage(1, 1), pod("b", 1))
+    assert rollout.verdict is Verdict.FINISH_MOVES
+    assert step.writes == (ReleasePod(extra[-1]),)
+
+
+def test_a_stage_that_is_empty_stays_until_the_plan_is_followed() -> None:
+    found = course(stage(0, 2), *instances(2), stage(1, 1), pod("b", 1), stage(2, 0), stage(3, 0))
+    assert found[0].writes == ()
+    assert applied(found) == "demo-stage-0"
