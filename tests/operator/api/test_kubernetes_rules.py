@@ -18,6 +18,7 @@ from cascade_operator.reasons import Reason
 from cascade_policy import names
 from e2e.cluster import ApiServer
 from tests.operator.api.conftest import Kubectl, kubelet, operator, until
+from tests.operator.api.demo import demo
 from tests.operator.api.test_crd import manifest
 from tests.operator.api.test_operator import pods
 from tests.operator.api.told import change, told
@@ -38,11 +39,7 @@ async def test_a_gate_of_another_controller_stays_when_ours_is_lifted(
 ) -> None:
     template = {"spec": {"schedulingGates": [{"name": OTHER_GATE}]}}
     engine = {"type": "simulated", "template": template}
-    async with (
-        kubelet(server, kubectl.namespace),
-        operator(server, kubectl.namespace, tmp_path),
-    ):
-        assert kubectl.apply(manifest(kubectl, gpuCount=1, engine=engine)).returncode == 0
+    async with demo(kubectl, server, tmp_path, gpuCount=1, engine=engine):
 
         def lifted() -> str | None:
             found = kubectl.items("pods")
@@ -59,11 +56,7 @@ async def test_a_gate_of_another_controller_stays_when_ours_is_lifted(
 async def test_moves_wait_for_a_rollout_and_one_that_is_taken_back_costs_one_instance(
     kubectl: Kubectl, server: ApiServer, tmp_path: Path
 ) -> None:
-    async with (
-        kubelet(server, kubectl.namespace) as node,
-        operator(server, kubectl.namespace, tmp_path),
-    ):
-        assert kubectl.apply(manifest(kubectl, gpuCount=4)).returncode == 0
+    async with demo(kubectl, server, tmp_path, gpuCount=4) as node:
         await told(kubectl, PROGRESSING, False, Reason.SETTLED)
         warm = pods(kubectl)
         node.room = 0

@@ -10,6 +10,7 @@ from cascade_operator.reasons import Reason
 from cascade_policy import names
 from e2e.cluster import ApiServer
 from tests.operator.api.conftest import COLLECTOR_SECONDS, Kubectl, kubelet, operator, until
+from tests.operator.api.demo import demo
 from tests.operator.api.test_crd import manifest
 
 pytestmark = pytest.mark.api_server
@@ -64,11 +65,7 @@ def versions(kubectl: Kubectl) -> dict[str, str]:
 async def test_apply_serve_move_scale_roll_delete(
     kubectl: Kubectl, server: ApiServer, tmp_path: Path
 ) -> None:
-    async with (
-        kubelet(server, kubectl.namespace) as node,
-        operator(server, kubectl.namespace, tmp_path),
-    ):
-        assert kubectl.apply(manifest(kubectl, gpuCount=6)).returncode == 0
+    async with demo(kubectl, server, tmp_path, gpuCount=6) as node:
         await until("one stage of six", lambda: settled(kubectl, 6))
         assert condition(kubectl, "Ready")["status"] == "True"
         resource = kubectl.json("get", "csvc", "demo")
@@ -189,11 +186,7 @@ async def test_in_a_pause_nothing_moves_and_what_is_lost_or_declared_is_followed
         patch = json.dumps({"spec": {"planning": planning}})
         kubectl("patch", "csvc", "demo", "--type=merge", "-p", patch)
 
-    async with (
-        kubelet(server, kubectl.namespace) as node,
-        operator(server, kubectl.namespace, tmp_path),
-    ):
-        assert kubectl.apply(manifest(kubectl, gpuCount=4)).returncode == 0
+    async with demo(kubectl, server, tmp_path, gpuCount=4) as node:
         await until("one stage of four", lambda: settled(kubectl, 4))
         plan(mode="Paused", boundaries=[512])
         await until("paused", lambda: (

@@ -18,6 +18,7 @@ from cascade_operator.reasons import Reason
 from e2e.cluster import ApiServer
 from tests.operator.api.admission import refusing
 from tests.operator.api.conftest import Kubectl, kubelet, operator, until
+from tests.operator.api.demo import demo
 from tests.operator.api.test_crd import manifest
 from tests.operator.api.told import announced, change, told
 
@@ -93,11 +94,7 @@ async def test_a_front_service_that_finds_no_pod_is_mended_or_takes_ready_away(
     kubectl: Kubectl, server: ApiServer, tmp_path: Path
 ) -> None:
     elsewhere = '{"spec":{"selector":{"team":"blue"}}}'
-    async with (
-        kubelet(server, kubectl.namespace),
-        operator(server, kubectl.namespace, tmp_path),
-    ):
-        assert kubectl.apply(manifest(kubectl, gpuCount=1)).returncode == 0
+    async with demo(kubectl, server, tmp_path, gpuCount=1):
         await told(kubectl, READY, True, Reason.SERVING)
         ours = selector(kubectl)
         kubectl("patch", "service", "demo", "-p", elsewhere)

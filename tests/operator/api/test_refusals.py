@@ -10,6 +10,7 @@ from cascade_operator.reasons import Reason
 from e2e.cluster import ApiServer
 from tests.operator.api.admission import failing, refusing
 from tests.operator.api.conftest import Kubectl, kubelet, operator, until
+from tests.operator.api.demo import demo
 from tests.operator.api.test_crd import manifest
 from tests.operator.api.told import change, told
 
@@ -21,11 +22,7 @@ HOOK = {"containers": [{"name": "engine", "lifecycle": {"preStop": {"sleep": {"s
 async def test_a_spec_that_contradicts_itself_is_named_and_takes_nothing_from_who_serves(
     kubectl: Kubectl, server: ApiServer, tmp_path: Path
 ) -> None:
-    async with (
-        kubelet(server, kubectl.namespace) as node,
-        operator(server, kubectl.namespace, tmp_path),
-    ):
-        assert kubectl.apply(manifest(kubectl, gpuCount=2)).returncode == 0
+    async with demo(kubectl, server, tmp_path, gpuCount=2) as node:
         await told(kubectl, PROGRESSING, False, Reason.SETTLED)
         change(kubectl, engine={"template": {"spec": HOOK}})
         message = await told(kubectl, PROGRESSING, False, Reason.INVALID_SPEC)
@@ -46,13 +43,9 @@ async def test_a_spec_that_contradicts_itself_is_named_and_takes_nothing_from_wh
 async def test_a_child_that_the_cluster_refuses_is_named_with_its_words(
     kubectl: Kubectl, server: ApiServer, tmp_path: Path
 ) -> None:
-    async with (
-        kubelet(server, kubectl.namespace),
-        operator(server, kubectl.namespace, tmp_path),
-    ):
-        template = {"spec": {"restartPolicy": "Sometimes"}}
-        engine = {"type": "simulated", "template": template}
-        assert kubectl.apply(manifest(kubectl, gpuCount=1, engine=engine)).returncode == 0
+    template = {"spec": {"restartPolicy": "Sometimes"}}
+    engine = {"type": "simulated", "template": template}
+    async with demo(kubectl, server, tmp_path, gpuCount=1, engine=engine):
         message = await told(kubectl, READY, False, Reason.REFUSED_BY_CLUSTER)
         assert 'Unsupported value: "Sometimes"' in message
         change(kubectl, engine={"template": None})
