@@ -1,5 +1,8 @@
 """A line to one Prometheus: an HTTP session that is bounded in size and time and can be hung up."""
 
+import errno
+import os
+import selectors
 import socket
 import threading
 from contextlib import suppress
@@ -91,7 +94,7 @@ class _Sockets:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._held: set[socket.socket] = set()
+        self._held: dict[socket.socket, socket.socket] = {}
         self._shut = False
 
     def connect(self, host: str, port: int, seconds: float | None) -> socket.socket:
@@ -101,14 +104,11 @@ class _Sockets:
             host, port, type=socket.SOCK_STREAM
         ):
             attempt = socket.socket(family, kind, protocol)
-            held = self._hold(attempt)
             try:
-                attempt.settimeout(seconds)
-                attempt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                attempt.connect(address)
+                self._begin(attempt, address)
+                _await_connection(attempt, seconds)
             except OSError as error:
-                attempt.close()
-                self._let_go(held)
+                self._let_go(attempt)
                 failure = error
             else:
                 return attempt
@@ -118,26 +118,44 @@ class _Sockets:
         """End all of them, and those that are still being made."""
         with self._lock:
             self._shut = True
-            for held in self._held:
+            for held in self._held.values():
                 with suppress(OSError):
                     held.shutdown(socket.SHUT_RDWR)
                 held.close()
             self._held.clear()
 
-    def _hold(self, made: socket.socket) -> socket.socket:
-        """Remember a copy: TLS takes the object itself. Raises OSError after `shut`."""
+    def _begin(self, attempt: socket.socket, address: Any) -> None:
+        """Begin to connect, and remember a copy: TLS takes the object itself.
+
+        In one step, since shutting a socket that does not connect yet has no effect: it would
+        connect afterwards. Raises OSError where it fails at once, and after `shut`.
+        """
         with self._lock:
             if self._shut:
-                made.close()
                 raise OSError("hung up")
-            held = made.dup()
-            self._held.add(held)
-            return held
+            attempt.setblocking(False)
+            attempt.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            failure = attempt.connect_ex(address)
+            if failure not in (0, errno.EINPROGRESS):
+                raise OSError(failure, os.strerror(failure))
+            self._held[attempt] = attempt.dup()
 
-    def _let_go(self, held: socket.socket) -> None:
+    def _let_go(self, attempt: socket.socket) -> None:
+        attempt.close()
         with self._lock:
-            self._held.discard(held)
-            held.close()
+            if held := self._held.pop(attempt, None):
+                held.close()
+
+
+def _await_connection(attempt: socket.socket, seconds: float | None) -> None:
+    """Until it stands. Raises OSError where it fails, TimeoutError where it takes longer."""
+    with selectors.PollSelector() as waiting:
+        waiting.register(attempt, selectors.EVENT_WRITE)
+        if not waiting.select(seconds):
+            raise TimeoutError("timed out")
+    if failure := attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(failure, os.strerror(failure))
+    attempt.settimeout(seconds)
 
 
 class _Adapter(HTTPAdapter):
