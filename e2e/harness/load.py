@@ -31,6 +31,7 @@ class LoadOptions:
     trace: str = "azure"
     offset: float = 0.0
     exclude_first: float = 0.0
+    longest_answer: int = 0
     seed: int = 1
     model: str = "demo-model"
     extra: tuple[str, ...] = ()
@@ -40,7 +41,8 @@ class LoadOptions:
             "--url", self.url, "--trace", self.trace, "--model", self.model,
             "--requests-per-second", str(self.requests_per_second),
             "--duration", str(self.duration), "--offset", str(self.offset),
-            "--exclude-first", str(self.exclude_first), "--seed", str(self.seed),
+            "--exclude-first", str(self.exclude_first),
+            "--longest-answer", str(self.longest_answer), "--seed", str(self.seed),
             *self.extra,
         ]  # fmt: skip
 

@@ -24,6 +24,8 @@ class Options:
     """Empty: the first model that the endpoint lists."""
     max_length: int = 0
     """Longer requests are left out; 0: what the endpoint lists for the model, or no limit."""
+    longest_answer: int = 0
+    """Longer answers are cut to it; 0: as long as the trace has them."""
     offset: float = 0.0
     seed: int = 1
     exclude_first: float = 0.0
@@ -46,7 +48,7 @@ def read_options(arguments: Sequence[str]) -> tuple[Options, str]:
         if not (value > 0 and math.isfinite(value)):
             option = name.replace("_", "-")
             raise InvalidOption(f"--{option} must be a number above 0, not {value:g}")
-    for name in ("offset", "exclude_first", "warmup", "max_length"):
+    for name in ("offset", "exclude_first", "warmup", "max_length", "longest_answer"):
         value = getattr(options, name)
         if not (value >= 0 and math.isfinite(value)):
             option = name.replace("_", "-")
@@ -73,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", default="", help="default: the first one that the URL lists")
     parser.add_argument(
         "--max-length", type=int, default=0, help="leave out longer requests (tokens)"
+    )
+    parser.add_argument(
+        "--longest-answer", type=int, default=0, help="cut longer answers to it (tokens)"
     )
     parser.add_argument("--requests-per-second", type=float, required=True, help="mean rate")
     parser.add_argument("--duration", type=float, required=True, help="seconds of sending")

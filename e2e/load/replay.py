@@ -10,7 +10,7 @@ from e2e.load.answer_check import AnswerCheck
 from e2e.load.http_client import Answer, AnswerLost, HttpClient
 from e2e.load.options import Options
 from e2e.load.report import JsonObject, Report, Timing
-from e2e.load.schedule import Arrival, Schedule, make_schedule
+from e2e.load.schedule import Arrival, Schedule, cut_answers, make_schedule
 from e2e.load.workload import LoadRequest, make_request
 from e2e.traces.trace import read_trace
 
@@ -40,6 +40,8 @@ async def replay(options: Options, emit: Emit, stop: asyncio.Event | None = None
         duration=options.duration,
         offset=options.offset,
     )
+    if options.longest_answer:
+        schedule = cut_answers(schedule, options.longest_answer)
     client = HttpClient(options.url)
     try:
         model, max_length = await _model(client, options)

@@ -121,6 +121,7 @@ class Report:
             "wrong": self.wrong,
             "inFlight": self.in_flight,
             "handovers": self.handovers,
+            "handoversToLongerStages": self.handovers_up,
             "retries": self.retries,
             "latency": latency(self._recent, (50, 99)) if self._recent else {},
         }

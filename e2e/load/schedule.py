@@ -64,6 +64,20 @@ def make_schedule(
     return Schedule(arrivals, factor, span, (first + count - 1) // len(trace) + 1)
 
 
+def cut_answers(schedule: Schedule, most: int) -> Schedule:
+    """The same arrivals with answers of at most `most` tokens."""
+    arrivals = (
+        replace(
+            arrival,
+            request=replace(
+                arrival.request, output_tokens=min(arrival.request.output_tokens, most)
+            ),
+        )
+        for arrival in schedule.arrivals
+    )
+    return replace(schedule, arrivals=tuple(arrivals))
+
+
 def _row(trace: Sequence[TraceRequest], place: int) -> TraceRequest:
     lap, index = divmod(place, len(trace))
     if not lap:

@@ -19,6 +19,11 @@ STILL_PLANNING: JsonObject = {**QUICK_PLANNING, "intervalSeconds": 3600, "minGai
 """No plan changes the instances of a stage: what moves is moved by the story alone."""
 
 
+LONGEST_ANSWER = 400
+"""Tokens, about twelve seconds: pods that leave and loads that end wait for the longest answer."""
+AS_RECORDED = 0
+
+
 def apply_service(kubectl: Kubectl, name: str, **spec: Any) -> Service:
     """Apply a CascadeService of simulated GPUs that plans quickly."""
     spec.setdefault("planning", QUICK_PLANNING)
@@ -34,6 +39,7 @@ def traffic(
     duration: float,
     offset: float = 0.0,
     pinned_share: float = 0.0,
+    longest_answer: int = LONGEST_ANSWER,
 ) -> AbstractContextManager[RunningLoad]:
     """The Azure conversation trace at the front Service, from a pod in the cluster."""
     extra = ("--pinned-share", str(pinned_share)) if pinned_share else ()
@@ -46,6 +52,7 @@ def traffic(
             requests_per_second=rate,
             duration=duration,
             offset=offset,
+            longest_answer=longest_answer,
             extra=extra,
         ),
     )

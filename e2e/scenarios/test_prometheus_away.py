@@ -22,13 +22,14 @@ def test_without_prometheus_the_last_plan_stays_in_force(
         namespace, "blind", gpuCount=4, planning={**QUICK_PLANNING, "cooldownSeconds": 300}
     )
     service.wait_ready(instances=4)
-    with traffic(platform, service, rate=5, duration=50, offset=SPLIT_OFFSET) as load:
+    with traffic(platform, service, rate=5, duration=120, offset=SPLIT_OFFSET) as load:
         until(
             "a plan of at least two stages",
             lambda: (view := service.view()).settled and len(view.plan_stages) >= 2,
             seconds=75,
             seen=lambda: service.view().status,
         )
+        load.stop()
         assert_nothing_lost(load.summary())
     plan = service.view().plan_stages
 

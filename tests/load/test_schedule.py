@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascade_cli.traces import TraceRequest
-from e2e.load.schedule import InvalidSlice, make_schedule
+from e2e.load.schedule import InvalidSlice, cut_answers, make_schedule
 
 
 def trace(*arrivals: float) -> list[TraceRequest]:
@@ -43,6 +43,14 @@ def test_a_trace_that_is_too_short_begins_again_after_a_mean_gap() -> None:
     times = [arrival.at * schedule.time_factor for arrival in schedule.arrivals]
     assert times == pytest.approx([0, 10, 20, 30, 40, 50, 60])
     assert schedule.laps == 3
+
+
+def test_longer_answers_are_cut_and_nothing_else_changes() -> None:
+    rows = [TraceRequest(0, 10, 3), TraceRequest(1, 10, 900), TraceRequest(2, 10, 400)]
+    schedule = make_schedule(rows, rate=1, duration=3)
+    cut = cut_answers(schedule, 400)
+    assert [arrival.request.output_tokens for arrival in cut.arrivals] == [3, 400, 400]
+    assert [arrival.at for arrival in cut.arrivals] == [arrival.at for arrival in schedule.arrivals]
 
 
 @pytest.mark.parametrize(
