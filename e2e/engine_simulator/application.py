@@ -22,7 +22,7 @@ from e2e.engine_simulator.faults import Faults, InvalidFaults
 from e2e.engine_simulator.http_connection import HttpConnection, HttpRequest
 from e2e.engine_simulator.other_apis import OtherApis
 from e2e.engine_simulator.refusals import RequestRefused, injected, json_object
-from e2e.engine_simulator.vocabulary import UnknownToken, detokenise
+from e2e.engine_simulator.vocabulary import UnknownToken, text_with_names
 
 VERSION: Final = "0.32.0"
 """The vLLM version that this engine imitates."""
@@ -215,7 +215,7 @@ class Application:
         if not isinstance(ids, list) or not all(type(n) is int and n >= 0 for n in ids):
             raise RequestRefused("tokens must be a list of token ids", parameter="tokens")
         try:
-            text = detokenise(ids)
+            text = text_with_names(ids)
         except UnknownToken as error:
             raise RequestRefused(str(error), parameter="tokens") from None
         connection.send_json(sse.json_bytes({"prompt": text}))

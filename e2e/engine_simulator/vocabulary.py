@@ -118,6 +118,15 @@ def detokenise(ids: Iterable[int]) -> str:
     return text_bytes(ids).decode("utf-8", "replace")
 
 
+def text_with_names(ids: Sequence[int]) -> str:
+    """The same with the names of special tokens, as vLLM's `/detokenize` has them: a stream leaves
+    them out. Raises UnknownToken."""
+    try:
+        return b"".join([PIECES[number] for number in ids]).decode("utf-8", "replace")
+    except IndexError:
+        raise UnknownToken(f"token ids must be below {SIZE}") from None
+
+
 def ends_inside_character(ids: Sequence[int]) -> bool:
     """Whether the text of `ids` ends with the beginning of a character."""
     tail = text_bytes(ids[-8:])

@@ -1,5 +1,6 @@
 """Events of a leg that began where text and ids disagree, held back until the seam is joined."""
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -121,11 +122,9 @@ def _after_clean(said: str, texts: SeamTexts, shown: str) -> str | None:
     if not (texts.before.startswith(texts.anchor) and texts.ids.startswith(texts.anchor)):
         return None
     if not texts.before.endswith(_REPLACEMENT):
-        new = texts.before[start:] + said
-    elif not said:
-        new = shown
-    else:
-        new = _last_of(said, texts)
+        rest = _unseen(texts.before[start:], shown)
+        return None if rest is None else rest + said
+    new = _last_of(said, texts) if said else shown
     return new[len(shown) :] if new.startswith(shown) else None
 
 
@@ -136,8 +135,9 @@ def _last_of(said: str, texts: SeamTexts) -> str:
     # An anchor that begins inside a character has nothing to compare there.
     first = len(texts.anchor) - len(texts.anchor.lstrip(_REPLACEMENT))
     for end in range(len(known), start - 1, -1):
-        if said.endswith(known[first:end]):
-            return known[start:end]
+        place = _place_in(said, known, first, start, end)
+        if place is not None:
+            return said[place:]
     return known[start:].rstrip(_REPLACEMENT)
 
 
@@ -149,6 +149,53 @@ def _after_leak(said: str, texts: SeamTexts, shown: str) -> str | None:
         return said[len(shown) :] if said.startswith(shown) else "" if not said else None
     first = len(texts.before) - len(texts.before.lstrip(_REPLACEMENT))
     for end in range(len(texts.before), first, -1):
-        if shown.endswith(texts.before[first:end]):
-            return texts.before[end:] + said
+        if _place_in(shown, texts.before, first, first, end) is not None:
+            return _spoken(texts.before[end:]) + said
     return None
+
+
+# Names of special tokens ------------------------------------------------------------------------
+#
+# A detokeniser writes them out, a stream leaves them out unless the client wants them. Nobody says
+# which ids are special, so a name counts as one only where the two texts differ by it.
+
+_NAME: Final = re.compile(r"<[^<>]{1,64}>|\[[^\[\]]{1,64}\]")
+_LONGEST_NAME: Final = 66
+_NAME_AT_END: Final = re.compile(rf"(?:{_NAME.pattern})\Z")
+
+
+def _unseen(text: str, shown: str) -> str | None:
+    """What `text` has beyond `shown`; None where it does not begin with that."""
+    if text.startswith(shown):
+        return _spoken(text[len(shown) :])
+    at = 0
+    for character in shown:
+        while text[at : at + 1] != character:
+            name = _NAME.match(text, at)
+            if name is None:
+                return None
+            at = name.end()
+        at += 1
+    return _spoken(text[at:])
+
+
+def _spoken(text: str) -> str:
+    """The text, unless it is nothing but names."""
+    return "" if re.fullmatch(rf"(?:{_NAME.pattern})+", text) else text
+
+
+def _place_in(said: str, known: str, first: int, start: int, end: int) -> int | None:
+    """Where in `said` the text stands that follows `known[:start]`, if `said` ends as
+    `known[first:end]` does."""
+    at, place = len(said), len(said)
+    while end > first:
+        if at and said[at - 1] == known[end - 1]:
+            at, end = at - 1, end - 1
+        else:
+            name = _NAME_AT_END.search(known, max(first, end - _LONGEST_NAME), end)
+            if name is None or name.start() < start < name.end():
+                return None
+            end = name.start()
+        if end >= start:
+            place = at
+    return place

@@ -9,7 +9,7 @@ from typing import Any
 from cascade_router.held import SeamTexts
 from cascade_router.resumable import ResumableStream
 from e2e.engine_simulator.next_token import Output, continuation, expected_output
-from e2e.engine_simulator.vocabulary import END_OF_TEXT, Detokeniser, detokenise
+from e2e.engine_simulator.vocabulary import END_OF_TEXT, Detokeniser, text_with_names
 
 EVENT_LIMIT = 1 << 20
 LEAVE_WITHIN = 16
@@ -106,7 +106,7 @@ def _relay(stream: ResumableStream, question: Question, leg: Leg, left: int) -> 
 
 def _text(ids: bytes) -> str:
     """The answer of `/detokenize`."""
-    return detokenise(json.loads(b"[" + ids + b"]"))
+    return text_with_names(json.loads(b"[" + ids + b"]"))
 
 
 def _pieces(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
