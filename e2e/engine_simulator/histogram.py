@@ -22,7 +22,7 @@ class Histogram:
 
     def lines(self, name: str, labels: str) -> list[str]:
         """The sample lines; `labels` is the inside of the braces, not empty."""
-        bounds = [*(f"{bound:g}" for bound in self.bounds), "+Inf"]
+        bounds = [*(repr(float(bound)) for bound in self.bounds), "+Inf"]
         cumulative = list(accumulate(self.counts))
         lines = [
             f'{name}_bucket{{{labels},le="{bound}"}} {count}'
