@@ -1,4 +1,5 @@
-"""Engine simulators behind real routers, as processes on loopback, without Kubernetes.
+"""Engines behind real routers, as processes on loopback, without Kubernetes. The engines are
+simulators unless a plan says otherwise.
 
 The routers read members and stage map from a file that this module writes, so a pod's move to
 another stage is one rewrite of it.
@@ -14,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -25,9 +26,9 @@ from cascade_policy import names
 from cascade_policy.engine_model import EngineModel
 from cascade_policy.profiles import profile
 from cascade_policy.stage_map import Stage, StageMap
+from e2e.local_service.engines import EngineKind, SimulatedEngine
 
 ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 60.0
 STOP_SECONDS = 10.0
 LOG_TAIL_BYTES = 2000
 
@@ -50,7 +51,17 @@ class ServicePlan:
     stage_map: Callable[[StageMap], StageMap] = lambda stage_map: stage_map
     """A last change to the stage map: boundaries, hand-over, targets."""
     engine_arguments: Sequence[str] = ()
+    """Of engine simulators."""
+    engine: EngineKind | None = None
+    """Another engine; None: the simulator."""
+    engine_count: int | None = None
+    """Engines, if fewer than instances: instance i has engine i modulo this, so that a chain of
+    stages needs few engines."""
     router_environment: Mapping[str, str] = field(default_factory=dict)
+
+    def engine_kind(self) -> EngineKind:
+        """How engines are started."""
+        return self.engine or SimulatedEngine(self.coefficients, self.engine_arguments)
 
     def engine_model(self) -> EngineModel:
         """What a step costs."""
@@ -82,8 +93,9 @@ class LocalProcess:
     log: Path
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """Send a signal."""
-        self.process.send_signal(number)
+        """Send a signal, to its children as well: they are in a session of their own."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
     def last_words(self) -> str:
         """The end of its log."""
@@ -93,7 +105,8 @@ class LocalProcess:
 
 
 class LocalService:
-    """Running instances: `engines[i]` behind `routers[i]`. Make one with `local_service`."""
+    """Running instances: `routers[i]` before `engines[i % len(engines)]`. Make one with
+    `local_service`."""
 
     def __init__(self, plan: ServicePlan, folder: Path) -> None:
         self.plan = plan
@@ -125,34 +138,27 @@ class LocalService:
 
     def start(self) -> None:
         """Start everything and wait until every router is ready."""
-        ports = _free_ports(2 * len(self._stages))
-        half = len(self._stages)
-        for number, (engine_port, router_port) in enumerate(
-            zip(ports[:half], ports[half:], strict=True)
-        ):
-            self.engines.append(self._start_engine(number, engine_port))
-            self.routers.append(self._start_router(number, engine_port, router_port))
+        routers = len(self._stages)
+        engines = self.plan.engine_count or routers
+        ports = _free_ports(engines + routers)
+        for number, port in enumerate(ports[:engines]):
+            self.engines.append(self._start_engine(number, port))
+        for number, port in enumerate(ports[engines:]):
+            self.routers.append(self._start_router(number, ports[number % engines], port))
         self._publish()
         for router in self.routers:
-            _wait_ready(router, self.engines)
+            _wait_ready(router, self.engines, self.plan.engine_kind().start_seconds)
 
     def stop(self) -> None:
         """End all processes: routers first, so that they do not see engines die."""
         for process in [*self.routers, *self.engines]:
-            if process.process.poll() is None:
-                process.kill(signal.SIGKILL)
+            process.kill(signal.SIGKILL)
         for process in [*self.routers, *self.engines]:
             process.process.wait(STOP_SECONDS)
 
     def _start_engine(self, number: int, port: int) -> LocalProcess:
-        arguments = [
-            *("--model", self.plan.model, "--port", str(port)),
-            *("--max-length", str(self.plan.max_length)),
-            *("--coefficients", json.dumps(dict(self.plan.coefficients)), "--allow-faults"),
-            *self.plan.engine_arguments,
-        ]
-        command = [sys.executable, "-m", "e2e.engine_simulator", *arguments]
-        return self._start(f"engine-{number}", port, command, {})
+        start = self.plan.engine_kind().start(self.plan.model, self.plan.max_length, port)
+        return self._start(f"engine-{number}", port, start.command, start.environment)
 
     def _start_router(self, number: int, engine_port: int, port: int) -> LocalProcess:
         key = self.folder / "hop-key"
@@ -218,13 +224,18 @@ def _spawn(
     command: Sequence[str], environment: Mapping[str, str], log: IO[bytes]
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
     )
 
 
-def _wait_ready(router: LocalProcess, engines: Sequence[LocalProcess]) -> None:
+def _wait_ready(router: LocalProcess, engines: Sequence[LocalProcess], seconds: float) -> None:
     opener = build_opener(ProxyHandler({}))
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + seconds
     said = "no answer"
     while time.monotonic() < deadline:
         for one in (router, *engines):
@@ -239,7 +250,7 @@ def _wait_ready(router: LocalProcess, engines: Sequence[LocalProcess]) -> None:
         except (URLError, OSError) as error:
             said = str(error)
         time.sleep(0.05)
-    raise ServiceFailed(f"{router.name} was not ready within {START_SECONDS:g} s: {said}")
+    raise ServiceFailed(f"{router.name} was not ready within {seconds:g} s: {said}")
 
 
 def _free_ports(count: int) -> list[int]:
