@@ -29,7 +29,7 @@ LOCKED = {
     "tests/fuzz/requirements.txt": "fuzz",
 }
 
-LOCKED_LISTS = ["e2e/bench/rivals"]
+LOCKED_LISTS = ["e2e/bench/rivals", "e2e/vllm_engine"]
 """Folders with packages that run beside the project: a list, and what it is locked to."""
 
 DOCKERFILES = ["operator/Dockerfile", "router/Dockerfile", "e2e/engine_simulator/Dockerfile"]
