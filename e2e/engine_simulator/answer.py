@@ -12,6 +12,8 @@ from e2e.engine_simulator.stop_strings import StopFinder
 from e2e.engine_simulator.vocabulary import COMPLETE_TEXT, END_OF_TEXT, Detokeniser
 
 _NULL: Final = b"null"
+_UNUSED: Final = dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
+"""Parts of a message that no answer has here."""
 
 
 class _Answer:
@@ -217,7 +219,7 @@ class WholeAnswer(_Answer):
             self._sequence.cached_tokens,
             self._generated,
             first_of_prompt=request.first_of_prompt,
-            extra={"prompt_token_ids": prompt_ids} if request.chat else {},
+            extra=_of_prompt(prompt_ids) if request.chat else {},
         )
 
     def _choice(
@@ -233,16 +235,21 @@ class WholeAnswer(_Answer):
             "token_ids": self._ids if request.return_token_ids else None,
         }
         if not request.chat:
-            choice["prompt_token_ids"] = prompt_ids
-        return choice
+            choice |= {"prompt_logprobs": None, "prompt_token_ids": prompt_ids}
+        return {**choice, "routed_experts": None}
 
     def _message(self) -> dict[str, Any]:
         text, tool = "".join(self._texts), self._request.tool
         if tool is None:
-            return {"role": "assistant", "content": text}
+            return {"role": "assistant", "content": text, **_UNUSED}
         call = {"id": tool_call_id(), "type": "function"}
         call_of = {**call, "function": {"name": tool, "arguments": text}}
         return {"role": "assistant", "content": None, "tool_calls": [call_of]}
+
+
+def _of_prompt(ids: list[int] | None) -> dict[str, Any]:
+    """What the body of a chat tells of its prompt."""
+    return {"prompt_logprobs": None, "prompt_token_ids": ids, "prompt_text": None}
 
 
 def tool_call_id() -> str:

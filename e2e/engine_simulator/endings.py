@@ -91,9 +91,19 @@ class BodyEnd:
         body = {
             **self._head,
             "choices": sorted(self._choices, key=lambda one: one["index"]),
+            "service_tier": None,
             "system_fingerprint": FINGERPRINT,
-            "usage": self._totals.usage(),
-            "kv_transfer_params": None,
+            "usage": _with_nulls(self._totals.usage()),
             **extra,
+            "kv_transfer_params": None,
+            "ec_transfer_params": None,
+            "metrics": None,
         }
         self._exchange.send_json(sse.json_bytes(body))
+
+
+def _with_nulls(usage: dict[str, Any]) -> dict[str, Any]:
+    """Of a body: a stream leaves out what is null."""
+    details = usage["prompt_tokens_details"]
+    details = {**details, "created_cache_tokens": None, "multimodal_tokens": None}
+    return {**usage, "prompt_tokens_details": details, "completion_tokens_details": None}

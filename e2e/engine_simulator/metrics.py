@@ -34,7 +34,7 @@ class Metrics:
         tokens = token_bounds(max_length)
         self.request_prompt_tokens = Histogram(tokens)
         self.request_generation_tokens = Histogram(tokens)
-        self.iteration_tokens = Histogram([2**power for power in range(15)])
+        self.iteration_tokens = Histogram([1, *(2**power for power in range(3, 15))])
         self.time_to_first_token = Histogram(_TTFT)
         self.inter_token_latency = Histogram(_PER_TOKEN)
         self.time_per_output_token = Histogram(_PER_TOKEN)

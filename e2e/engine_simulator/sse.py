@@ -10,6 +10,7 @@ _SMALL: Final = 4096
 _CHUNK_HEADS: Final = [b"%x\r\n" % length for length in range(_SMALL)]
 ID_TEXT: Final = [b"%d" % number for number in range(SIZE)]
 DONE: Final = b"data: [DONE]\n\n"
+_REASON: Final = b',"logprobs":null,"finish_reason":'
 LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
@@ -45,7 +46,7 @@ class EventTemplate:
     `data: ID OBJECT CREATED MODEL choices[{... text ... finish_reason ... token_ids ...}] usage`.
     """
 
-    __slots__ = ("_after_reason", "_after_text", "_chat", "_choice", "_open", "_text_end", "head")
+    __slots__ = ("_after_reason", "_chat", "_choice", "_open", "_silent", "_text_end", "head")
 
     def __init__(
         self,
@@ -70,14 +71,21 @@ class EventTemplate:
             self._text_end = b'"}}]}'
         self._choice = self.head + b'{"index":%d,' % index
         self._open = self._choice + text
-        self._after_text = self._text_end + b',"logprobs":null,"finish_reason":'
+        self._silent = (self._choice + b'"delta":{', b"}") if chat and tool is None else None
         self._after_reason = b"" if chat else b',"stop_reason":null,"prompt_token_ids":null'
+
+    def _around(self, text: bytes) -> tuple[bytes, bytes]:
+        """What stands before and after a text; a chat has none where it is empty."""
+        if self._silent is not None and not text:
+            return self._silent
+        return self._open, self._text_end
 
     def token(self, text: bytes, ids: bytes, usage: bytes) -> bytes:
         """The chunk with the event of tokens in mid-stream; `text` is inside-of-JSON."""
+        opening, closing = self._around(text)
         payload = b"".join(
             (
-                self._open, text, self._after_text, b"null", self._after_reason,
+                opening, text, closing, _REASON, b"null", self._after_reason,
                 b',"token_ids":', ids, b"}]", usage, b"}\n\n",
             )
         )  # fmt: skip
@@ -100,9 +108,10 @@ class EventTemplate:
         else:
             extra = b',"stop_reason":' + json_bytes(stop_reason)
             extra += b',"prompt_token_ids":' + prompt_ids
+        opening, closing = self._around(text)
         payload = b"".join(
             (
-                self._open, text, self._text_end, b',"logprobs":', logprobs,
+                opening, text, closing, b',"logprobs":', logprobs,
                 b',"finish_reason":', json_bytes(finish), extra,
                 b',"token_ids":', ids, b"}]", rest, b"}\n\n",
             )
@@ -112,9 +121,8 @@ class EventTemplate:
     def role(self, prompt_ids: bytes, usage: bytes) -> bytes:
         """The chunk with the event that opens a chat answer."""
         choice = b'"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]'
-        return chunk(
-            b"".join((self._choice, choice, b',"prompt_token_ids":', prompt_ids, usage, b"}\n\n"))
-        )
+        prompt = b',"prompt_token_ids":' + prompt_ids + b',"prompt_text":null'
+        return chunk(b"".join((self._choice, choice, usage, prompt, b"}\n\n")))
 
     def call(self, identity: str, name: str, usage: bytes) -> bytes:
         """The chunk with the event that opens a call of the function `name`."""

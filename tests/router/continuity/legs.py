@@ -163,8 +163,8 @@ def _choice(
     if chat:
         ended = {} if finish is None else {"stop_reason": None}
         return {
-            "index": 0, "delta": {"content": text}, "logprobs": None, "finish_reason": finish,
-            **ended, "token_ids": ids,
+            "index": 0, "delta": {"content": text} if text else {}, "logprobs": None,
+            "finish_reason": finish, **ended, "token_ids": ids,
         }  # fmt: skip
     return {
         "index": 0, "text": text, "logprobs": None, "finish_reason": finish, "stop_reason": None,
