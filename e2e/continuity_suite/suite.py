@@ -1,5 +1,6 @@
 """All cases for a target, and one run of them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Final
@@ -63,10 +64,16 @@ def cases_for(prompts: Prompts, max_length: int, longest: int = LONGEST) -> list
 
 
 async def verdicts(
-    target: Target, max_length: int, only: str | None = None, longest: int = LONGEST
+    target: Target,
+    max_length: int,
+    only: str | None = None,
+    longest: int = LONGEST,
+    prompts: Prompts | None = None,
 ) -> AsyncIterator[Result]:
-    """Judge the cases one after the other."""
-    prompts = await prompts_for(target.reference or target.client, target.model)
+    """Judge the cases one after the other; without `prompts`, those that suit the engine."""
+    prompts = prompts or await prompts_for(target.reference or target.client, target.model)
     judge = Judge(target)
-    for case in chosen(cases_for(prompts, max_length, longest), only):
+    # Prompts that an engine is asked for wait for its answers.
+    cases = await asyncio.to_thread(cases_for, prompts, max_length, longest)
+    for case in chosen(cases, only):
         yield await judge.judge(case)

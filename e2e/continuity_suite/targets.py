@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from cascade_policy.stage_map import WARM, Boundaries, Handoff, StageMap
 from e2e.bench.rivals import RIVALS, running
@@ -42,14 +42,28 @@ class Wanted:
     kill: bool = False
 
 
+class Killable(Protocol):
+    """An engine that can be killed."""
+
+    @property
+    def url(self) -> str:
+        """Where it is reached."""
+
+    def kill(self) -> None:
+        """End it, as nobody warns of it."""
+
+
 @dataclass(frozen=True)
 class _Engine:
     url: str
-    kill: Callable[[], None]
+    end: Callable[[], None]
 
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
+
+    def kill(self) -> None:
+        self.end()
 
 
 @asynccontextmanager
@@ -74,7 +88,7 @@ async def started(wanted: Wanted) -> AsyncIterator[Target]:
                 MODEL,
                 Client(reference.url),
                 await Engines.at([engine.url for engine in engines]),
-                _killer(engines) if wanted.kill else None,
+                killer(engines) if wanted.kill else None,
             )
 
 
@@ -127,8 +141,8 @@ def _hard(stage_map: StageMap) -> StageMap:
     )
 
 
-def _killer(engines: Sequence[_Engine]) -> Callable[[], Awaitable[None]]:
-    """Kills the engine that runs the most sequences, as nobody warns of it."""
+def killer(engines: Sequence[Killable]) -> Callable[[], Awaitable[None]]:
+    """What kills the engine that runs the most sequences."""
 
     async def kill() -> None:
         alone = [Engines([Client(engine.url)], take_faults=False) for engine in engines]
