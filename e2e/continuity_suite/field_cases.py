@@ -26,6 +26,7 @@ _SCHEMA: Final = {
     "required": ["name", "town"],
 }
 _RANDOM: Final = {"temperature": 1.0}
+_OFF: Final = dict.fromkeys(("stop", "seed", "logit_bias", "stream_options"))
 _Row = tuple[str, dict[str, Any], str]
 """(what the field is called, the fields, the reason to pin; "" where it survives a hand-over)."""
 
@@ -53,10 +54,9 @@ _BOTH: Final[tuple[_Row, ...]] = (
      "structured-output"),
     ("response_format text", {"response_format": {"type": "text"}}, ""),
     ("a field that nobody knows", {"not_a_field": 1}, "unknown-field"),
-    ("null for every field",
-     {"n": None, "stop": None, "seed": None, "logit_bias": None, "stream_options": None}, ""),
 )  # fmt: skip
 _COMPLETIONS: Final[tuple[_Row, ...]] = (
+    ("null for every field", _OFF, ""),
     ("log probabilities", {"logprobs": 3}, "logprobs"),
     ("log probabilities of the chosen token alone", {"logprobs": 0}, "logprobs"),
     ("an echoed prompt", {"echo": True}, "echo"),
@@ -64,6 +64,7 @@ _COMPLETIONS: Final[tuple[_Row, ...]] = (
     ("an echoed prompt and nothing else", {"echo": True, "max_tokens": 0}, "echo"),
 )
 _CHATS: Final[tuple[_Row, ...]] = (
+    ("null for every field", {"n": None, **_OFF}, ""),
     ("log probabilities", {"logprobs": True, "top_logprobs": 3}, "logprobs"),
     ("response_format json_schema",
      {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": _SCHEMA}}},

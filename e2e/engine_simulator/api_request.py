@@ -70,6 +70,9 @@ def parse_choices(
     """Read the body of /v1/completions or /v1/chat/completions: a request for each choice, those
     of one prompt side by side. Raises RequestRefused."""
     check_model(body, model)
+    if not chat and "n" in body and body["n"] is None:
+        # Of all fields that are off by null, vLLM takes this one for chats alone.
+        raise RequestRefused("n must be a whole number, got null", parameter="n")
     count = _choices(body)
     prompts = [prompt_of(body, chat=True)] if chat else prompts_of(body)
     requests = [_one(body, prompt, chat=chat, max_length=max_length) for prompt in prompts]

@@ -31,9 +31,7 @@ def main() -> int:
                 interrupted = True
                 break
     left_out = [
-        f"{step.name} ({step.what}), by --quick"
-        for step in STEPS
-        if options.quick and step.needs_cluster
+        f"{step.name} ({step.what}), by --quick" for step in STEPS if options.quick and step.is_long
     ]
     if interrupted:
         left_out.append("what was still to come, by an interruption")
@@ -50,7 +48,9 @@ def _parse() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("steps", nargs="*", metavar="STEP", help="run these steps only")
-    parser.add_argument("--quick", action="store_true", help="leave out what needs a whole cluster")
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out what needs a whole cluster or real engines"
+    )
     parser.add_argument(
         "-k",
         dest="expression",

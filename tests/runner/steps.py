@@ -12,7 +12,8 @@ class Step:
     what: str
     command: tuple[str, ...]
     tests: bool = False
-    needs_cluster: bool = False
+    is_long: bool = False
+    """Whether --quick leaves it out."""
 
 
 def _pytest(*arguments: str) -> tuple[str, ...]:
@@ -43,11 +44,18 @@ STEPS: Final = (
         tests=True,
     ),
     Step(
+        "vllm",
+        "routers before real vLLM engines, on the CPU",
+        _pytest("e2e/vllm_engine"),
+        tests=True,
+        is_long=True,
+    ),
+    Step(
         "e2e",
         "the stories, on a real cluster",
         _pytest("e2e/scenarios"),
         tests=True,
-        needs_cluster=True,
+        is_long=True,
     ),
 )
 
@@ -69,6 +77,6 @@ def choose(names: list[str], quick: bool, expression: str | None) -> tuple[Step,
         step
         for step in STEPS
         if (step.name in names or not names)
-        and not (quick and step.needs_cluster)
+        and not (quick and step.is_long)
         and (step.tests or expression is None)
     )

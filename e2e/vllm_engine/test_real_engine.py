@@ -1,0 +1,36 @@
+"""The short form of `e2e/vllm`: our routers before real engines, one test for each check."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from e2e.local_service.service import ROOT
+from e2e.vllm_engine.checks import chosen
+from e2e.vllm_engine.memory import available_gb
+
+NEEDED_GB = 12.0
+"""Two engines take five; the rest is for what else runs on a machine that tests."""
+MOST_SECONDS = 1800
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the command writes."""
+    free = available_gb()
+    if free < NEEDED_GB:
+        pytest.skip(f"real engines need {NEEDED_GB:g} GB of free memory, here are {free:.1f}")
+    file: Path = tmp_path_factory.mktemp("vllm") / "figures.json"
+    command = [sys.executable, "-m", "e2e.vllm_engine", "--short", "--json", str(file)]
+    done = subprocess.run(command, cwd=ROOT, timeout=MOST_SECONDS, check=False)
+    assert file.exists(), f"e2e/vllm --short ended with status {done.returncode}, see above"
+    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["checks"]
+    return figures
+
+
+@pytest.mark.parametrize("check", chosen(None))
+def test_routers_before_real_engines_pass(found: dict[str, Any], check: str) -> None:
+    assert found[check]["passed"], json.dumps(found[check], indent=1)[:4000]
