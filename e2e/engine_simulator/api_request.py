@@ -7,7 +7,7 @@ from typing import Final
 
 from e2e.engine_simulator.batch import Sampling
 from e2e.engine_simulator.next_token import state_of
-from e2e.engine_simulator.refusals import JsonObject, RequestRefused
+from e2e.engine_simulator.refusals import JsonObject, RequestRefused, malformed
 from e2e.engine_simulator.sampling_fields import called_tool, wishes_of
 from e2e.engine_simulator.vocabulary import (
     SIZE,
@@ -72,7 +72,7 @@ def parse_choices(
     check_model(body, model)
     if not chat and "n" in body and body["n"] is None:
         # Of all fields that are off by null, vLLM takes this one for chats alone.
-        raise RequestRefused("n must be a whole number, got null", parameter="n")
+        raise malformed("n must be a whole number, got null", "n")
     count = _choices(body)
     prompts = [prompt_of(body, chat=True)] if chat else prompts_of(body)
     requests = [_one(body, prompt, chat=chat, max_length=max_length) for prompt in prompts]
@@ -129,7 +129,7 @@ def _choices(body: JsonObject) -> int:
     count = _count(body, "n")
     count = 1 if count is None else count
     if count < 1:
-        raise RequestRefused(f"n must be at least 1, got {count}.", parameter="n")
+        raise RequestRefused(f"n must be at least 1, got {count}.")
     if count > 1 and body.get("temperature") == 0:
         raise RequestRefused(f"n must be 1 when using greedy sampling, got {count}.")
     return count
@@ -256,6 +256,11 @@ def _sampling(body: JsonObject, *, chat: bool, prompt_length: int, max_length: i
         raise RequestRefused(
             f"max_tokens must be at least 1, got {wanted}.", parameter="max_tokens"
         )
+    if wanted > max_length:
+        raise RequestRefused(
+            f"max_tokens={wanted} cannot be greater than max_model_len={max_length}.",
+            parameter="max_tokens",
+        )
     if wanted > room:
         raise RequestRefused(
             f"This model's maximum context length is {max_length} tokens. However, you requested "
@@ -267,12 +272,11 @@ def _sampling(body: JsonObject, *, chat: bool, prompt_length: int, max_length: i
     least = _count(body, "min_tokens") or 0
     if least < 0 or least > wanted:
         raise RequestRefused(
-            f"min_tokens must be less than or equal to max_tokens={wanted}, got {least}.",
-            parameter="min_tokens",
+            f"min_tokens must be less than or equal to max_tokens={wanted}, got {least}."
         )
     stop_ids = body.get("stop_token_ids") or []
     if not isinstance(stop_ids, list) or not all(type(number) is int for number in stop_ids):
-        raise RequestRefused("stop_token_ids must be token ids", parameter="stop_token_ids")
+        raise malformed("stop_token_ids must be token ids", "stop_token_ids")
     return Sampling(
         max_tokens=wanted,
         min_tokens=least,
@@ -286,7 +290,7 @@ def _count(body: JsonObject, name: str) -> int | None:
     if value is None:
         return None
     if type(value) is not int:
-        raise RequestRefused(f"{name} must be a whole number, not {value!r}", parameter=name)
+        raise malformed(f"{name} must be a whole number, not {value!r}", name)
     return value
 
 
@@ -296,5 +300,5 @@ def _stop(body: JsonObject) -> tuple[str, ...]:
     if not isinstance(texts, list | tuple) or not all(
         isinstance(text, str) and text for text in texts
     ):
-        raise RequestRefused("stop must be a string or a list of strings", parameter="stop")
+        raise RequestRefused("stop must be a string or a list of strings, none of them empty")
     return tuple(texts)

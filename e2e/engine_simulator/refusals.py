@@ -36,14 +36,22 @@ class RequestRefused(Exception):
         }
 
 
+def malformed(message: str, place: str = "") -> RequestRefused:
+    """The refusal of a body that does not have the types of the API; `place` is a field of it, or
+    where it stops being JSON."""
+    parameter = f"body.{place}" if place else "body"
+    return RequestRefused(message, kind="Bad Request", parameter=parameter)
+
+
 def json_object(data: bytes) -> JsonObject:
     """The body of a request. Raises RequestRefused."""
     try:
         body = json.loads(data)
     except ValueError as error:
-        raise RequestRefused(f"the body is not JSON: {error}") from None
+        place = str(getattr(error, "pos", "")) if data else ""
+        raise malformed(f"the body is not JSON: {error}", place) from None
     if not isinstance(body, dict):
-        raise RequestRefused("the body must be a JSON object")
+        raise malformed("the body must be a JSON object")
     return body
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 from zlib import crc32
 
-from e2e.engine_simulator.refusals import JsonObject, RequestRefused
+from e2e.engine_simulator.refusals import JsonObject, RequestRefused, malformed
 from e2e.engine_simulator.sampler import Wishes, bias_of
 from e2e.engine_simulator.vocabulary import SIZE, tokenise
 from e2e.engine_simulator.words import WORDS
@@ -20,6 +20,7 @@ _REGEX_PART: Final = re.compile(r"\[(.)-(.)\]\{(\d+)\}")
 def wishes_of(body: JsonObject, call: str | None, key: bytes) -> Wishes:
     """All of them. `call` is the tool that is to be called; `key` stands for the prompt, on which
     a scripted answer depends. Raises RequestRefused."""
+    _check_ranges(body)
     forced, banned = bias_of(_biases(body))
     temperature = _number(body, "temperature")
     seed = body.get("seed")
@@ -34,6 +35,20 @@ def wishes_of(body: JsonObject, call: str | None, key: bytes) -> Wishes:
         forced=forced,
         script=tuple(tokenise(_script(body, call, key))),
     )
+
+
+def _check_ranges(body: JsonObject) -> None:
+    temperature, top_p = _number(body, "temperature"), _number(body, "top_p")
+    if temperature is not None and temperature < 0:
+        raise RequestRefused(
+            f"temperature must be non-negative, got {temperature}.", parameter="temperature"
+        )
+    if top_p is not None and not 0 < top_p <= 1:
+        raise RequestRefused(f"top_p must be in (0, 1], got {top_p}.", parameter="top_p")
+    for name in ("presence_penalty", "frequency_penalty"):
+        penalty = _number(body, name)
+        if penalty is not None and not -2 <= penalty <= 2:
+            raise RequestRefused(f"{name} must be in [-2, 2], got {penalty}.")
 
 
 def called_tool(body: JsonObject, state: int) -> str | None:
@@ -117,9 +132,7 @@ def _biases(body: JsonObject) -> dict[int, float]:
     try:
         read = {int(number): float(bias) for number, bias in biases.items()}
     except (AttributeError, ValueError, TypeError):
-        raise RequestRefused(
-            "logit_bias must map token ids to numbers", parameter="logit_bias"
-        ) from None
+        raise malformed("logit_bias must map token ids to numbers", "logit_bias") from None
     return read
 
 
@@ -142,5 +155,5 @@ def _number(body: JsonObject, name: str) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RequestRefused(f"{name} must be a number, not {value!r}", parameter=name)
+        raise malformed(f"{name} must be a number, not {value!r}", name)
     return float(value)

@@ -159,7 +159,7 @@ async def test_the_end_of_text_ends_a_message(serve: Serve) -> None:
         pytest.param({"max_tokens": None}, "max_tokens is required", id="no limit"),
         pytest.param({"model": None}, "model is required", id="no model"),
         pytest.param({"messages": []}, "not empty", id="no messages"),
-        pytest.param({"max_tokens": 10**6}, "context length", id="more than the context holds"),
+        pytest.param({"max_tokens": 10**6}, "max_model_len", id="more than the context holds"),
     ],
 )
 async def test_messages_that_are_refused(serve: Serve, body: dict[str, Any], words: str) -> None:
