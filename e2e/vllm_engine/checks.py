@@ -7,18 +7,19 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from e2e.bench.rivals.process import free_ports
 from e2e.continuity_suite.engines import Engines
 from e2e.continuity_suite.judge import Result, Target, Verdict
 from e2e.continuity_suite.probed_prompts import ProbedPrompts
 from e2e.continuity_suite.report import LiveTable, to_json, totals
 from e2e.continuity_suite.suite import verdicts
+from e2e.continuity_suite.targets import FAST
 from e2e.continuity_suite.wire import Client
+from e2e.local_service.engines import SimulatedEngine
 from e2e.vllm_engine.abort import aborts
 from e2e.vllm_engine.contract import compare, write_known
 from e2e.vllm_engine.gap import measure
 from e2e.vllm_engine.handovers import chains
-from e2e.vllm_engine.service import CLOSE_ENDS, MAX_LENGTH, MODEL, WIDE_ENDS, Real, simulator
+from e2e.vllm_engine.service import CLOSE_ENDS, MAX_LENGTH, MODEL, WIDE_ENDS, Real, serving_alone
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,8 @@ async def check_abort(real: Real, prompts: ProbedPrompts, size: Size, out: Conso
 
 async def check_contract(real: Real, update: bool, out: Console) -> Outcome:
     """The simulator answers in the engine's shapes, and has its metrics."""
-    (port,) = free_ports(1)
-    with simulator(port) as url:
-        found = await compare(Client(url), real.reference, MODEL)
+    with serving_alone(SimulatedEngine(FAST)) as simulator:
+        found = await compare(Client(simulator.url), real.reference, MODEL)
     if update:
         write_known(found.found)
     known = sum(map(len, found.found.values())) - sum(map(len, found.new.values()))

@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 from cascade_policy.stage_map import WARM, Boundaries, Handoff, StageMap
-from e2e.bench.rivals.process import Server, free_ports, serving, started
+from e2e.bench.rivals.process import Server, free_ports, started
 from e2e.continuity_suite.engines import Engines
 from e2e.continuity_suite.judge import Target
-from e2e.continuity_suite.targets import FAST, killer
+from e2e.continuity_suite.targets import killer
 from e2e.continuity_suite.wire import Client
-from e2e.local_service.engines import EngineKind, SimulatedEngine
+from e2e.local_service.engines import EngineKind
 from e2e.local_service.service import LocalService, ServicePlan, local_service
 
 MODEL: Final = "tiny"
@@ -103,11 +103,8 @@ def _hard(stage_map: StageMap) -> StageMap:
 
 
 @contextmanager
-def simulator(port: int) -> Iterator[str]:
-    """URL of an engine simulator that says what it can as fast as it can."""
-    start = SimulatedEngine(FAST).start(MODEL, MAX_LENGTH, port)
-    with (
-        TemporaryDirectory(prefix="cascade-engine-") as folder,
-        serving("simulator", start.command, port, Path(folder), ready="/health") as server,
-    ):
-        yield server.url
+def serving_alone(kind: EngineKind) -> Iterator[Server]:
+    """An engine without a router. Raises NotServing."""
+    with _started(kind) as server:
+        server.wait_until("/health", kind.start_seconds)
+        yield server
