@@ -15,10 +15,6 @@ from e2e.continuity_suite.prompts import GREEDY
 
 _SECONDS: Final = 120.0
 _AT_ONCE: Final = 16
-_POOL: Final = 96
-"""Prompts whose answers are looked at."""
-_SEARCHED: Final = 4096
-"""Prompts looked through for an empty answer."""
 _TOKENS: Final = 160
 """Of the answers that are looked at."""
 _WORDS: Final = (*"abcdefghiklmnoprstu", "the", "in", "on", "of", "to", "and", "is", "it", "for")
@@ -52,6 +48,10 @@ class ProbedPrompts:
 
     url: str
     model: str
+    pool: int = 96
+    """Prompts whose answers are looked at."""
+    searched: int = 4096
+    """Prompts looked through for an empty answer."""
 
     def of_length(self, length: int, seed: int, *, chat: bool) -> Ask:
         number, word = self._words[seed % len(self._words)]
@@ -72,7 +72,7 @@ class ProbedPrompts:
         return list(islice(fits, count))
 
     def empty(self, *, chat: bool) -> Sequence[Ask]:
-        found = self._heard(self._some(chat, _SEARCHED), tokens=1)
+        found = self._heard(self._some(chat, self.searched), tokens=1)
         return [ask for ask, heard in found if heard.finish == "stop" and not heard.texts[-1]][:2]
 
     def stop_string(self, ask: Ask, at: int) -> str:
@@ -104,7 +104,7 @@ class ProbedPrompts:
 
     def _pool(self, chat: bool) -> Sequence[tuple[Ask, Heard]]:
         if chat not in self._pools:
-            self._pools[chat] = self._heard(self._some(chat, _POOL), _TOKENS)
+            self._pools[chat] = self._heard(self._some(chat, self.pool), _TOKENS)
         return self._pools[chat]
 
     def _some(self, chat: bool, count: int) -> Iterator[Ask]:

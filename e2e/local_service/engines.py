@@ -22,6 +22,10 @@ class EngineKind(Protocol):
     def start_seconds(self) -> float:
         """How long it may take until it serves."""
 
+    @property
+    def stop_seconds(self) -> float:
+        """How long it may take to clean up when it is told to end; 0: it has nothing to clean."""
+
     def start(self, model: str, max_length: int, port: int) -> EngineStart:
         """An engine that serves `model`, sequences up to `max_length` tokens, on loopback."""
 
@@ -33,6 +37,7 @@ class SimulatedEngine:
     coefficients: Mapping[str, float] = field(default_factory=dict)
     arguments: Sequence[str] = ()
     start_seconds: float = 60.0
+    stop_seconds: float = 0.0
 
     def start(self, model: str, max_length: int, port: int) -> EngineStart:
         """By module name, with faults on demand."""

@@ -151,8 +151,13 @@ class LocalService:
 
     def stop(self) -> None:
         """End all processes: routers first, so that they do not see engines die."""
-        for process in [*self.routers, *self.engines]:
-            process.kill(signal.SIGKILL)
+        patience = self.plan.engine_kind().stop_seconds
+        for router in self.routers:
+            router.kill(signal.SIGKILL)
+        if patience:
+            _end_gently(self.engines, patience)
+        for engine in self.engines:
+            engine.kill(signal.SIGKILL)
         for process in [*self.routers, *self.engines]:
             process.process.wait(STOP_SECONDS)
 
@@ -231,6 +236,16 @@ def _spawn(
         stderr=log,
         start_new_session=True,
     )
+
+
+def _end_gently(processes: Sequence[LocalProcess], seconds: float) -> None:
+    """Tell them to end, and wait for them so long."""
+    for process in processes:
+        process.process.terminate()
+    deadline = time.monotonic() + seconds
+    for process in processes:
+        with suppress(subprocess.TimeoutExpired):
+            process.process.wait(max(0.0, deadline - time.monotonic()))
 
 
 def _wait_ready(router: LocalProcess, engines: Sequence[LocalProcess], seconds: float) -> None:

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the checks; 1 when one failed, 2 when nothing could be checked."""
     options = _options(arguments)
     console = Console(highlight=False, soft_wrap=True)
+    # Engines are in sessions of their own: whoever ends this process means them, too.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         outcomes = asyncio.run(_run(options, console))
     except (NoRoom, NotInstalled, NotServing, ServiceFailed) as error:
@@ -67,7 +70,7 @@ async def _run(options: argparse.Namespace, console: Console) -> dict[str, Outco
 
 async def _checks(real: Real, options: argparse.Namespace, console: Console) -> dict[str, Outcome]:
     size = _size(options)
-    prompts = ProbedPrompts(real.alone, MODEL)
+    prompts = ProbedPrompts(real.alone, MODEL, size.pool, size.searched)
     outcomes: dict[str, Outcome] = {}
     for name in checks.chosen(options.check):
         console.print(f"\n[bold]{name}[/]")

@@ -30,17 +30,23 @@ class Size:
     leavers: int
     longest: int
     gaps: int
+    pool: int
+    """Prompts that are tried, to choose by their answers."""
+    searched: int
+    """The same for an empty answer."""
     only: str | None = None
     kill: bool = True
 
 
-FULL: Final = Size(streams=4, leavers=9, longest=2000, gaps=5)
+FULL: Final = Size(streams=4, leavers=9, longest=2000, gaps=5, pool=96, searched=4096)
 SHORT: Final = Size(
     streams=2,
     leavers=3,
     longest=400,
     gaps=1,
-    only="^positions: a |^characters: .*(ids|text)$|^limits: min_tokens 50"
+    pool=40,
+    searched=0,
+    only="^positions: .*token ids|^characters: .*ids$|^limits: min_tokens 50"
     "|^usage: .*once|^form: .*(same streamed|ends where|the engine's)"
     "|^fields: a (chat|completion) with a (presence|repetition) penalty"
     "|^fields: .*stops at a|^fields: .* with (log prob|a seed$|a JSON)|^clients: .*around|^kill",

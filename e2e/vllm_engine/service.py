@@ -77,7 +77,8 @@ def _started(kind: EngineKind) -> Iterator[Server]:
     start = kind.start(MODEL, MAX_LENGTH, port)
     with TemporaryDirectory(prefix="cascade-engine-") as folder:
         server = started(
-            "engine", start.command, port, Path(folder), environment=start.environment
+            "engine", start.command, port, Path(folder), environment=start.environment,
+            stop_seconds=kind.stop_seconds,
         )  # fmt: skip
         with server as running:
             yield running

@@ -141,7 +141,7 @@ def test_every_image_has_a_dockerfile_that_users_can_build(path: str) -> None:
     assert re.search(r"^USER \d+", text, re.MULTILINE), "the image must not run as root by default"
 
 
-@pytest.mark.parametrize("command", ["e2e/demo", "tests/run", ".ci/run"])
+@pytest.mark.parametrize("command", ["e2e/demo", "e2e/vllm", "tests/run", ".ci/run"])
 def test_every_command_is_executable(command: str) -> None:
     assert (ROOT / command).stat().st_mode & 0o111
 

@@ -47,7 +47,8 @@ class PackageSet:
 
     def place(self) -> Path:
         """Where the environment is, or will be."""
-        known = self._requirements.read_bytes() + sys.version.encode() + sys.prefix.encode()
+        # Made from another environment's Python, it is one of the same installation.
+        known = self._requirements.read_bytes() + sys.version.encode() + sys.base_prefix.encode()
         key = hashlib.sha256(known).hexdigest()[:16]
         return _cache() / "venv" / f"{self.name}-{key}"
 

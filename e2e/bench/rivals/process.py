@@ -89,8 +89,9 @@ def started(
     folder: Path,
     *,
     environment: Mapping[str, str] | None = None,
+    stop_seconds: float = 0.0,
 ) -> Iterator[Server]:
-    """The same without waiting."""
+    """The same without waiting. With `stop_seconds`, it may end by itself so long."""
     log = folder / f"{name}-{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -104,6 +105,10 @@ def started(
     try:
         yield Server(name, port, process, log)
     finally:
+        if stop_seconds:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(stop_seconds)
         _stop(process)
 
 
