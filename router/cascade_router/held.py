@@ -124,8 +124,10 @@ def _after_clean(said: str, texts: SeamTexts, shown: str) -> str | None:
     if not texts.before.endswith(_REPLACEMENT):
         rest = _unseen(texts.before[start:], shown)
         return None if rest is None else rest + said
-    new = _last_of(said, texts) if said else shown
-    return new[len(shown) :] if new.startswith(shown) else None
+    if not said:
+        return ""
+    new = _last_of(said, texts)
+    return new[len(shown) :] if new.startswith(shown) else _after_shown(said, texts, shown)
 
 
 def _last_of(said: str, texts: SeamTexts) -> str:
@@ -161,6 +163,8 @@ def _after_leak(said: str, texts: SeamTexts, shown: str) -> str | None:
 
 _NAME: Final = re.compile(r"<[^<>]{1,64}>|\[[^\[\]]{1,64}\]")
 _LONGEST_NAME: Final = 66
+_TELLING: Final = 4
+"""Characters that are hardly met twice."""
 _NAME_AT_END: Final = re.compile(rf"(?:{_NAME.pattern})\Z")
 
 
@@ -173,10 +177,25 @@ def _unseen(text: str, shown: str) -> str | None:
         while text[at : at + 1] != character:
             name = _NAME.match(text, at)
             if name is None:
-                return None
+                # A special token inside a character: its parts are one to the stream, several to
+                # the detokeniser. The text is complete, so all of it has been shown.
+                return "" if _NAME.search(text) else None
             at = name.end()
         at += 1
     return _spoken(text[at:])
+
+
+def _after_shown(said: str, texts: SeamTexts, shown: str) -> str | None:
+    """What an engine has `said`, with the text of its whole prompt, after what was `shown`, where
+    a special token inside a character keeps the detokeniser's text from being compared."""
+    start = len(texts.anchor)
+    if not _NAME.search(texts.ids):
+        return None
+    before = re.split(_NAME, texts.anchor)[-1].lstrip(_REPLACEMENT) + shown
+    at = said.rfind(before)
+    rest = said[at + len(before) :]
+    found = at >= 0 and len(before) >= _TELLING
+    return rest if found and len(rest) <= len(texts.ids) - start else None
 
 
 def _spoken(text: str) -> str:

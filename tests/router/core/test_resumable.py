@@ -220,6 +220,20 @@ def test_a_prompt_that_ends_inside_a_character_comes_out_once() -> None:
             ["é"],
             id="a special token after what the new leg says, and a part of a character",
         ),
+        pytest.param(
+            completion("d", [13]),
+            SeamTexts("a", "ab\ufffd<|end|>\ufffd\ufffdc", "ab\ufffd<|end|>\ufffd\ufffdcd"),
+            ["d"],
+            id="a special token inside a character that is complete",
+        ),
+        pytest.param(
+            completion("hi tea\ufffdabcéd", [13]),
+            SeamTexts("<s>hi \ufffd<|end|>\ufffdtea\ufffda",
+                      "<s>hi \ufffd<|end|>\ufffdtea\ufffdab\ufffd<|end|>\ufffd\ufffdc\ufffd",
+                      "<s>hi \ufffd<|end|>\ufffdtea\ufffdab\ufffd<|end|>\ufffd\ufffdcéd"),
+            ["éd"],
+            id="the same before a leg that began inside another one",
+        ),
     ],
 )  # fmt: skip
 def test_names_of_special_tokens_that_a_detokeniser_writes_are_no_text(
