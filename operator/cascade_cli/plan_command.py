@@ -8,6 +8,7 @@ from cascade_cli import traces, values
 from cascade_cli.answer import Answer
 from cascade_cli.errors import DONE, BadInput
 from cascade_cli.histogram_file import read_histograms
+from cascade_cli.http_options import headers_of
 from cascade_cli.observed import Observed, load_of, scaled, scaled_marginals
 from cascade_cli.observed_histograms import observe_histograms
 from cascade_cli.plan_json import json_text
@@ -83,7 +84,7 @@ def _observe(args: argparse.Namespace) -> Observed:
         name = traces.shown(args.histogram)
         return observe_histograms("histogram", name, found, args.seconds, args.max_length)
     window = args.window or values.duration(DEFAULT_WINDOW)
-    connection = Connection(args.prometheus, _headers(args), args.ca_file)
+    connection = Connection(args.prometheus, headers_of(args), args.ca_file)
     found = read_prometheus(connection, window, args.selector or "", args.model)
     name = shown(args.prometheus)
     return observe_histograms("prometheus", name, found, None, args.max_length)
@@ -91,19 +92,6 @@ def _observe(args: argparse.Namespace) -> Observed:
 
 def _tell(line: str) -> None:
     print(f"cascade: {line}", file=sys.stderr)
-
-
-def _headers(args: argparse.Namespace) -> dict[str, str]:
-    headers = dict(args.header or ())
-    if args.bearer_token_file is not None:
-        try:
-            token = args.bearer_token_file.read_text(encoding="ascii").strip()
-        except (OSError, UnicodeDecodeError):
-            token = ""
-        if not token.isprintable() or not token:
-            raise BadInput(f"--bearer-token-file {args.bearer_token_file} holds no token")
-        headers["Authorization"] = f"Bearer {token}"
-    return headers
 
 
 def _objective(args: argparse.Namespace) -> Objective:

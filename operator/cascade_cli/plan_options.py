@@ -1,11 +1,11 @@
 """The command line of `cascade plan`."""
 
 import argparse
-from pathlib import Path
 from typing import Final
 
 from cascade_cli import values
 from cascade_cli.errors import BadInput
+from cascade_cli.http_options import add_http_arguments
 from cascade_cli.pool import add_pool_arguments
 from cascade_planner.objective import RECOMPUTE, Objective
 from cascade_planner.plan import PlanOptions
@@ -178,14 +178,4 @@ def _add_prometheus_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="LABELS",
         help="""only series with these labels, such as 'namespace="chat",cluster="eu"'""",
     )
-    group.add_argument(
-        "--header",
-        type=values.header,
-        action="append",
-        metavar="'NAME: VALUE'",
-        help="a header of each request; may be given several times",
-    )
-    group.add_argument(
-        "--bearer-token-file", type=Path, metavar="FILE", help="file with a token to send"
-    )
-    group.add_argument("--ca-file", type=Path, metavar="FILE", help="certificates to trust, in PEM")
+    add_http_arguments(group)

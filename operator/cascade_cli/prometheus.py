@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import requests
 from prometheus_api_client import PrometheusConnect
 
 from cascade_cli.errors import BadInput, NoTraffic, Unreachable
 from cascade_cli.histograms import Family, Histograms, Owner, Times, read_metrics
+from cascade_cli.http_options import check_address
 from cascade_planner.histogram import LengthHistogram
 from cascade_prometheus.address import shown
 from cascade_prometheus.answers import NOT_PROMETHEUS, StatusError, TooLarge, brief, check
@@ -60,7 +60,7 @@ def read_prometheus(
 @contextmanager
 def _client(connection: Connection, where: str) -> Iterator[PrometheusConnect]:
     """A client whose every failure is an Unreachable that shows no secret."""
-    _check_address(connection.url, where)
+    check_address(connection.url, where)
     _check_ca_file(connection.ca_file)
     with requests.Session() as session:
         session.headers.update(connection.headers)
@@ -93,16 +93,6 @@ def _client(connection: Connection, where: str) -> Iterator[PrometheusConnect]:
             raise Unreachable(f"{where}: {brief(error)}: check the address") from None
         except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
             raise Unreachable(f"{where}: {NOT_PROMETHEUS}") from None
-
-
-def _check_address(url: str, where: str) -> None:
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
-        known = False
-    if not known:
-        raise BadInput(f"{where}: this is no address; write http://HOST:PORT")
 
 
 def _check_ca_file(path: Path | None) -> None:

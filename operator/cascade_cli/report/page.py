@@ -1,32 +1,24 @@
-"""The report as one HTML file: works from disk, without a network, in light and dark."""
+"""The report of a simulation."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
-from typing import Final
-
-from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
 from cascade_cli.report import findings
 from cascade_cli.report.chart import Chart
 from cascade_cli.report.comparison import Row, compare
+from cascade_cli.report.html import Plots, belongs, document
 from cascade_cli.report.latency_charts import against_load, by_prompt_length, distributions
 from cascade_cli.report.stage_charts import load_over_time, plan_over_lengths
 from cascade_cli.report.study import Study
 from cascade_cli.report.style import Pen, pens
 from cascade_cli.report.tables import setup_list, summary_table
 
-_POLICY_OF_CONTENT: Final = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
-)
-"""Nothing is fetched, whatever a trace or a policy is called."""
-
 
 def render(study: Study) -> str:
-    """The whole file. All plots are drawn by the script inside it."""
+    """The whole file."""
     rows = compare(study)
     colours = pens(study.policies)
-    plots = _Plots()
+    plots = Plots()
     sections = (
         _head(study, rows),
         _controls(study, rows),
@@ -37,54 +29,7 @@ def render(study: Study) -> str:
         _stages(study, plots),
         _setup(study),
     )
-    return _document(f"{study.setup.trace}: {', '.join(study.policies)}", sections, plots)
-
-
-class _Plots:
-    """The figures of the page, by the id of their place."""
-
-    def __init__(self) -> None:
-        self._figures: list[str] = []
-
-    def place(self, chart: Chart) -> str:
-        """The element of a chart, with its title and note."""
-        identity = f"plot-{len(self._figures)}"
-        self._figures.append(f'"{identity}":{chart.figure.to_json()}')
-        height = int(chart.figure.layout.height)
-        note = f'<p class="soft">{escape(chart.note)}</p>' if chart.note else ""
-        return (
-            f"<div{_belongs(chart.load, chart.policy)}><h3>{escape(chart.finding)}</h3>{note}"
-            f'<div class="plot" id="{identity}" style="height:{height}px"></div></div>'
-        )
-
-    def json(self) -> str:
-        """All figures, such that no text in them can end the script element."""
-        return ("{" + ",".join(self._figures) + "}").replace("<", "\\u003c")
-
-
-def _document(title: str, sections: Iterable[str], plots: _Plots) -> str:
-    body = "\n".join(section for section in sections if section)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY_OF_CONTENT}">
-<title>{escape(title)}</title>
-<style>{_resource("page.css")}</style>
-</head>
-<body>
-{body}
-<script type="application/json" id="figures">{plots.json()}</script>
-<script>{get_plotlyjs()}</script>
-<script>{_resource("page.js")}</script>
-</body>
-</html>
-"""
-
-
-def _resource(name: str) -> str:
-    return files("cascade_cli.report").joinpath(name).read_text(encoding="utf-8")
+    return document(f"{study.setup.trace}: {', '.join(study.policies)}", sections, plots)
 
 
 def _head(study: Study, rows: Sequence[Row]) -> str:
@@ -131,13 +76,13 @@ def _select(name: str, label: str, values: Sequence[str], chosen: str) -> str:
 
 def _summary(study: Study, rows: Sequence[Row], colours: dict[str, Pen]) -> str:
     tables = "".join(
-        f"<div{_belongs(load)}>{summary_table(_at(rows, load), study.setup, colours)}</div>"
+        f"<div{belongs(load)}>{summary_table(_at(rows, load), study.setup, colours)}</div>"
         for load in study.loads
     )
     return f"<section><h2>Summary</h2>{tables}</section>"
 
 
-def _latency(study: Study, rows: Sequence[Row], colours: dict[str, Pen], plots: _Plots) -> str:
+def _latency(study: Study, rows: Sequence[Row], colours: dict[str, Pen], plots: Plots) -> str:
     return _section(
         "Latency",
         [
@@ -149,7 +94,7 @@ def _latency(study: Study, rows: Sequence[Row], colours: dict[str, Pen], plots: 
     )
 
 
-def _lengths(study: Study, rows: Sequence[Row], colours: dict[str, Pen], plots: _Plots) -> str:
+def _lengths(study: Study, rows: Sequence[Row], colours: dict[str, Pen], plots: Plots) -> str:
     return _section(
         "Who gains, who pays",
         [
@@ -161,13 +106,13 @@ def _lengths(study: Study, rows: Sequence[Row], colours: dict[str, Pen], plots: 
     )
 
 
-def _against_load(study: Study, rows: Sequence[Row], colours: dict[str, Pen], plots: _Plots) -> str:
+def _against_load(study: Study, rows: Sequence[Row], colours: dict[str, Pen], plots: Plots) -> str:
     if len(study.loads) < 2:
         return ""
     return _section("Throughput at the targets", against_load(rows, colours), plots)
 
 
-def _stages(study: Study, plots: _Plots) -> str:
+def _stages(study: Study, plots: Plots) -> str:
     return _section(
         "Stages",
         [
@@ -181,7 +126,7 @@ def _stages(study: Study, plots: _Plots) -> str:
     )
 
 
-def _section(title: str, charts: Sequence[Chart], plots: _Plots) -> str:
+def _section(title: str, charts: Sequence[Chart], plots: Plots) -> str:
     return f"<section><h2>{title}</h2>{''.join(plots.place(chart) for chart in charts)}</section>"
 
 
@@ -191,9 +136,3 @@ def _setup(study: Study) -> str:
 
 def _at(rows: Sequence[Row], load: float) -> list[Row]:
     return [row for row in rows if row.load == load]
-
-
-def _belongs(load: float | None = None, policy: str | None = None) -> str:
-    """Attributes by which the script shows and hides a part."""
-    parts = "" if load is None else f' data-load="{load:g}"'
-    return parts if policy is None else f'{parts} data-policy="{escape(policy)}"'
