@@ -6,6 +6,7 @@ DONE: Final = 0
 BAD_INPUT: Final = 2
 NO_TRAFFIC: Final = 3
 UNREACHABLE: Final = 4
+BUSY: Final = 5
 INTERRUPTED: Final = 130
 
 
@@ -26,6 +27,18 @@ class NoTraffic(CommandError):
 
 
 class Unreachable(CommandError):
-    """Prometheus does not answer, or not as a Prometheus does."""
+    """A Prometheus or an engine does not answer, or not as one does."""
 
     status = UNREACHABLE
+
+
+class NoModel(CommandError):
+    """An engine was measured, and what came out makes no model of it."""
+
+    status = NO_TRAFFIC
+
+
+class EngineBusy(CommandError):
+    """An engine serves others, whom a measurement would disturb."""
+
+    status = BUSY

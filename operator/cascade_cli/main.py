@@ -25,6 +25,7 @@ class Command(Protocol):
 COMMANDS: Final = {
     "plan": ("plan_command", "what would you do with my traffic, and what is it worth?"),
     "simulate": ("simulate_command", "which policy would serve my traffic best?"),
+    "calibrate": ("calibrate_command", "what does a step of my engine cost?"),
     "profiles": ("profiles_command", "list the engine profiles"),
 }
 """Module and summary of each sub-command, by its name."""

@@ -65,7 +65,8 @@ def add_pool_arguments(parser: argparse.ArgumentParser) -> None:
         "--cost-model",
         type=Path,
         metavar="FILE",
-        help="coefficients of your own instead: JSON like a profile's `coefficients`",
+        help="coefficients of your own instead: a profile that `cascade calibrate` wrote, or JSON "
+        "like a profile's `coefficients`",
     )
 
 
