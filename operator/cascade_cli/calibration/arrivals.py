@@ -15,8 +15,9 @@ Point = tuple[float, int]
 
 BLOCK_STEPS: Final = 8
 """Steps of a block: over as many, the delay of a socket is little beside them."""
-_TOGETHER: Final = 0.25
-"""Of a step: events that are no further apart were held up together."""
+TOGETHER_SECONDS: Final = 0.0005
+"""Events that are no further apart were held up together: no step of an engine is so short, and
+reading an event that waits takes about a tenth of a millisecond."""
 
 
 def blocks(points: Sequence[Point]) -> Iterator[tuple[float, int]]:
@@ -32,10 +33,11 @@ def blocks(points: Sequence[Point]) -> Iterator[tuple[float, int]]:
 
 def usual_step(points: Sequence[Point]) -> float:
     """Seconds of most steps: the median over blocks; of all points where they make no block."""
-    found = [step for step, _ in blocks(points)]
+    kept = unbunched(points)
+    found = [step for step, _ in blocks(kept)]
     if found:
         return float(np.median(found))
-    (start, first), (end, last) = points[0], points[-1]
+    (start, first), (end, last) = kept[0], kept[-1]
     return (end - start) / max(1, last - first)
 
 
@@ -43,6 +45,5 @@ def unbunched(points: Sequence[Point]) -> list[Point]:
     """The points but those that came together with a later one."""
     if not points:
         return []
-    apart = _TOGETHER * usual_step(points)
-    kept = [early for early, late in pairwise(points) if late[0] - early[0] > apart]
+    kept = [early for early, late in pairwise(points) if late[0] - early[0] > TOGETHER_SECONDS]
     return [*kept, points[-1]]
