@@ -143,7 +143,7 @@ class Engine:
             )
         if status == httpx.codes.BAD_REQUEST:
             raise BadInput(
-                f"{self._name} refuses a prompt{said}: check --max-length, and that it takes "
+                f"{self._name} refuses a prompt{said}: check --max-model-len, and that it takes "
                 "prompts as token ids"
             )
         raise Unreachable(f"{self._name} answers {status}{said}: check that it is healthy")
