@@ -21,7 +21,7 @@ from e2e.vllm_engine.handovers import chains
 from e2e.vllm_engine.service import MODEL, WIDE_ENDS, real_service, serving_alone
 
 ENGINE = SimulatedEngine({**FAST, "baseMs": 3.0}, ("--coalesce-percent", "5"))
-SMALL = replace(SHORT, streams=1, leavers=2, only="kill|completion keeps its token ids")
+SMALL = replace(SHORT, streams=1, leavers=5, only="kill|completion keeps its token ids")
 
 
 @pytest.fixture

@@ -8,8 +8,16 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-CASCADE = [sys.executable, "-c", "import sys, cascade_cli.main as c; sys.exit(c.main())"]
-"""The command, as a process."""
+CASCADE = [
+    sys.executable,
+    "-c",
+    (
+        "import signal, sys, cascade_cli.main as c; "
+        "signal.signal(signal.SIGINT, signal.default_int_handler); sys.exit(c.main())"
+    ),
+]
+"""The command, as a process that hears Ctrl-C: what a shell starts in its background does not, nor
+does what that starts."""
 
 
 @asynccontextmanager
