@@ -1,6 +1,7 @@
 """The short form of `e2e/vllm`: our routers before real engines, one test for each check."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from e2e.local_service.service import ROOT
 from e2e.vllm_engine.checks import chosen
+from e2e.vllm_engine.installation import installed
 from e2e.vllm_engine.memory import available_gb
 
 NEEDED_GB = 12.0
@@ -33,3 +35,15 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("check", chosen(None))
 def test_routers_before_real_engines_pass(found: dict[str, Any], check: str) -> None:
     assert found[check]["passed"], json.dumps(found[check], indent=1)[:4000]
+
+
+@pytest.mark.usefixtures("found")
+def test_the_kernels_of_the_gpu_bench_compute_attention() -> None:
+    """Here, where PyTorch is; Triton's are interpreted."""
+    environment = {**os.environ, "PYTHON": str(installed().python)}
+    command = [str(ROOT / "e2e" / "bench" / "gpu")]
+    done = subprocess.run(
+        command, env=environment, timeout=300, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "computed 6 batches right" in done.stdout
