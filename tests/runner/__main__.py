@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.runner import totals
@@ -30,13 +31,22 @@ def main() -> int:
             except KeyboardInterrupt:
                 interrupted = True
                 break
-    left_out = [
-        f"{step.name} ({step.what}), by --quick" for step in STEPS if options.quick and step.is_long
-    ]
+    left_out = [f"{step.name} ({step.what}), {why}" for step, why in _left_out(options)]
     if interrupted:
         left_out.append("what was still to come, by an interruption")
     print("\n== summary", *closing_lines(outcomes, left_out), sep="\n", flush=True)
     return 130 if interrupted else exit_status(outcomes)
+
+
+def _left_out(options: argparse.Namespace) -> Iterator[tuple[Step, str]]:
+    """What a whole check does not hold, and why."""
+    for step in STEPS:
+        if step.name in options.steps:
+            continue
+        if step.by_name_only and not options.steps:
+            yield step, f"which runs by name only: tests/run {step.name}"
+        elif options.quick and step.is_long:
+            yield step, "by --quick"
 
 
 def _parse() -> argparse.Namespace:

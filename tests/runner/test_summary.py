@@ -67,10 +67,22 @@ def test_the_closing_lines_name_each_step_each_reason_and_end_with_the_sum() -> 
     assert exit_status(outcomes[::2]) == 0
 
 
-def test_quick_leaves_out_the_cluster_and_real_engines_and_nothing_else() -> None:
-    quick = choose([], quick=True, expression=None)
-    left_out = [step for step in STEPS if step not in quick]
-    assert [step.name for step in left_out] == ["vllm", "e2e"]
+@pytest.mark.parametrize(
+    ("quick", "want"),
+    [
+        pytest.param(False, ["vllm"], id="a whole check leaves out real engines alone"),
+        pytest.param(True, ["vllm", "e2e"], id="a quick one the cluster as well"),
+    ],
+)
+def test_a_check_leaves_out_what_takes_long_or_is_by_name_only(
+    quick: bool, want: list[str]
+) -> None:
+    chosen = choose([], quick=quick, expression=None)
+    assert [step.name for step in STEPS if step not in chosen] == want
+
+
+def test_what_is_by_name_only_runs_by_its_name() -> None:
+    assert [step.name for step in choose(["vllm"], quick=False, expression=None)] == ["vllm"]
 
 
 def test_an_expression_leaves_only_steps_with_tests() -> None:
