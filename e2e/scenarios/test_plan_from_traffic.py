@@ -21,7 +21,7 @@ CROSSING_OFFSET = 2600.0
 """Seconds into the trace. Here a split pays in every half minute, by 9 % or more at this rate, and
 about one sequence in thirty outgrows its stage; elsewhere plans cut where hardly any does."""
 SECONDS = 300
-"""Of traffic, at most: it ends when a sequence has outgrown its stage."""
+"""Of traffic, at most: it ends when there is a plan and, with hard ranges, a hand-over."""
 
 
 @pytest.mark.parametrize("boundaries", ["soft", "hard"])
@@ -54,7 +54,9 @@ def test_traffic_becomes_a_plan_and_warm_pods_form_its_stages(
             seconds=85,
             seen=lambda: service.view().status,
         )
-        load.wait_for("handoversToLongerStages", 1)
+        if boundaries == "hard":
+            # Where they are soft, who outgrows a range may stay: the price decides.
+            load.wait_for("handoversToLongerStages", 1)
         load.stop()
         summary = load.summary()
 
