@@ -61,7 +61,7 @@ def _build() -> tuple[list[bytes], dict[int, tuple[int, ...]]]:
 
 _BUILT: Final = _build()
 PIECES: Final = _BUILT[0]
-"""The bytes of each id; of special tokens their name, which no text contains as a token."""
+"""The bytes of each id; of special tokens their name, which stands for them in any text."""
 FOLLOWERS: Final = _BUILT[1]
 """Ids that may be generated after a piece that ends inside a character."""
 
@@ -81,10 +81,13 @@ _TEXT_TO_ID: Final[dict[str, int]] = {
     for number, piece in enumerate(PIECES)
     if number >= FIRST_BYTE + 256 and number not in FOLLOWERS
 }
+_TEXT_TO_ID.update(zip(_SPECIAL, range(FIRST_BYTE), strict=True))
 _TEXT_TO_ID.update({chr(value): FIRST_BYTE + value for value in range(0x80)})
-_AWKWARD_PATTERN: Final = "|".join(sorted(map(re.escape, _AWKWARD), key=len, reverse=True))
+_WHOLE_PATTERN: Final = "|".join(
+    sorted(map(re.escape, (*_AWKWARD, *_SPECIAL)), key=len, reverse=True)
+)
 # The first alternative only serves speed: a plain word that no awkward string can begin with.
-_SPLIT: Final = re.compile(rf" [a-z]++(?![^ ])|{_AWKWARD_PATTERN}| ?[a-z]+|.", re.DOTALL)
+_SPLIT: Final = re.compile(rf" [a-z]++(?![^ ])|{_WHOLE_PATTERN}| ?[a-z]+|.", re.DOTALL)
 _BYTE_IDS: Final = tuple(range(FIRST_BYTE, FIRST_BYTE + 256))
 
 
@@ -93,7 +96,8 @@ class UnknownToken(ValueError):
 
 
 def tokenise(text: str) -> list[int]:
-    """The ids of `text`; unpaired surrogates, which no bytes can hold, become question marks."""
+    """The ids of `text`, in which names of special tokens stand for these; unpaired surrogates,
+    which no bytes can hold, become question marks."""
     pieces = _SPLIT.findall(text)
     ids: list[int] = []
     for piece in pieces:

@@ -1,6 +1,7 @@
 """Events of a leg that began where text and ids disagree, held back until the seam is joined."""
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,6 +13,8 @@ from cascade_router.usual import is_complete
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 _TEXT = b'"text":"'
 _QUOTE = 0x22
+_NAME: Final = re.compile(r"<[^<>]{1,64}>|\[[^\[\]]{1,64}\]")
+"""Special tokens are called so, by convention of all vocabularies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,14 @@ class Seam:
     ids: bytes
     """Up to the new leg's first text."""
 
+    def without(self, ids: Container[bytes]) -> "Seam":
+        """The same as if the sequence had none of these `ids`."""
+
+        def rest(part: bytes) -> bytes:
+            return b",".join(one for one in part.split(b",") if one not in ids)
+
+        return Seam(rest(self.anchor), rest(self.before), rest(self.ids))
+
 
 @dataclass(frozen=True, slots=True)
 class SeamTexts:
@@ -37,9 +48,11 @@ class SeamTexts:
 
 
 class HeldEvents:
-    """Completions events in order, of a leg that was asked for ids."""
+    """Completions events in order, of a leg that was asked for ids. `shown`: what the client has
+    been shown of the text since the clean point."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: str) -> None:
+        self._shown = shown
         self._events: list[bytes] = []
 
     def add(self, events: list[bytes]) -> None:
@@ -58,18 +71,25 @@ class HeldEvents:
         position = self._first_text()
         return [] if position is None else _ids_of(self._events[: position + 1])
 
-    def text_to_give(self, texts: SeamTexts, shown: str) -> str | None:
-        """What the client has not seen of the text up to the new leg's first text, where it was
-        `shown` some since the clean point; None where the answers contradict that.
+    def text_to_give(self, texts: SeamTexts) -> str | None:
+        """What the client has not seen of the text up to the new leg's first text; None where the
+        answers contradict what it has seen.
 
         Engines give out no part of a character that is not complete, nor of an id that ends in
         one: whatever follows the leg's own text comes later, or never.
         """
         said = self._said()
-        text = _after_clean(said, texts, shown)
+        text = _after_clean(said, texts, self._shown)
         if text is None and texts.anchor.endswith(_REPLACEMENT):
-            return _after_leak(said, texts, shown)
+            return _after_leak(said, texts, self._shown)
         return text
+
+    def unsaid_names(self, texts: SeamTexts) -> list[str]:
+        """What may be names of special tokens in the texts: a detokeniser writes them, a stream
+        leaves them out. What an engine has given out is none."""
+        given = self._shown + self._said()
+        names = dict.fromkeys(_NAME.findall(texts.ids))
+        return [name for name in names if name not in given]
 
     @property
     def ends_clean(self) -> bool:
@@ -122,12 +142,12 @@ def _after_clean(said: str, texts: SeamTexts, shown: str) -> str | None:
     if not (texts.before.startswith(texts.anchor) and texts.ids.startswith(texts.anchor)):
         return None
     if not texts.before.endswith(_REPLACEMENT):
-        rest = _unseen(texts.before[start:], shown)
-        return None if rest is None else rest + said
-    if not said:
-        return ""
-    new = _last_of(said, texts)
-    return new[len(shown) :] if new.startswith(shown) else _after_shown(said, texts, shown)
+        new = texts.before[start:] + said
+    elif not said:
+        new = shown
+    else:
+        new = _last_of(said, texts)
+    return new[len(shown) :] if new.startswith(shown) else None
 
 
 def _last_of(said: str, texts: SeamTexts) -> str:
@@ -137,9 +157,8 @@ def _last_of(said: str, texts: SeamTexts) -> str:
     # An anchor that begins inside a character has nothing to compare there.
     first = len(texts.anchor) - len(texts.anchor.lstrip(_REPLACEMENT))
     for end in range(len(known), start - 1, -1):
-        place = _place_in(said, known, first, start, end)
-        if place is not None:
-            return said[place:]
+        if said.endswith(known[first:end]):
+            return known[start:end]
     return known[start:].rstrip(_REPLACEMENT)
 
 
@@ -151,70 +170,6 @@ def _after_leak(said: str, texts: SeamTexts, shown: str) -> str | None:
         return said[len(shown) :] if said.startswith(shown) else "" if not said else None
     first = len(texts.before) - len(texts.before.lstrip(_REPLACEMENT))
     for end in range(len(texts.before), first, -1):
-        if _place_in(shown, texts.before, first, first, end) is not None:
-            return _spoken(texts.before[end:]) + said
+        if shown.endswith(texts.before[first:end]):
+            return texts.before[end:] + said
     return None
-
-
-# Names of special tokens ------------------------------------------------------------------------
-#
-# A detokeniser writes them out, a stream leaves them out unless the client wants them. Nobody says
-# which ids are special, so a name counts as one only where the two texts differ by it.
-
-_NAME: Final = re.compile(r"<[^<>]{1,64}>|\[[^\[\]]{1,64}\]")
-_LONGEST_NAME: Final = 66
-_TELLING: Final = 4
-"""Characters that are hardly met twice."""
-_NAME_AT_END: Final = re.compile(rf"(?:{_NAME.pattern})\Z")
-
-
-def _unseen(text: str, shown: str) -> str | None:
-    """What `text` has beyond `shown`; None where it does not begin with that."""
-    if text.startswith(shown):
-        return _spoken(text[len(shown) :])
-    at = 0
-    for character in shown:
-        while text[at : at + 1] != character:
-            name = _NAME.match(text, at)
-            if name is None:
-                # A special token inside a character: its parts are one to the stream, several to
-                # the detokeniser. The text is complete, so all of it has been shown.
-                return "" if _NAME.search(text) else None
-            at = name.end()
-        at += 1
-    return _spoken(text[at:])
-
-
-def _after_shown(said: str, texts: SeamTexts, shown: str) -> str | None:
-    """What an engine has `said`, with the text of its whole prompt, after what was `shown`, where
-    a special token inside a character keeps the detokeniser's text from being compared."""
-    start = len(texts.anchor)
-    if not _NAME.search(texts.ids):
-        return None
-    before = re.split(_NAME, texts.anchor)[-1].lstrip(_REPLACEMENT) + shown
-    at = said.rfind(before)
-    rest = said[at + len(before) :]
-    found = at >= 0 and len(before) >= _TELLING
-    return rest if found and len(rest) <= len(texts.ids) - start else None
-
-
-def _spoken(text: str) -> str:
-    """The text, unless it is nothing but names."""
-    return "" if re.fullmatch(rf"(?:{_NAME.pattern})+", text) else text
-
-
-def _place_in(said: str, known: str, first: int, start: int, end: int) -> int | None:
-    """Where in `said` the text stands that follows `known[:start]`, if `said` ends as
-    `known[first:end]` does."""
-    at, place = len(said), len(said)
-    while end > first:
-        if at and said[at - 1] == known[end - 1]:
-            at, end = at - 1, end - 1
-        else:
-            name = _NAME_AT_END.search(known, max(first, end - _LONGEST_NAME), end)
-            if name is None or name.start() < start < name.end():
-                return None
-            end = name.start()
-        if end >= start:
-            place = at
-    return place

@@ -142,7 +142,8 @@ class ResumableStream:
         if self._clean is None:
             return
         if self._shown or self._ids_shown:
-            self._held = HeldEvents()
+            shown = (msgspec.json.decode(raw, type=str) for raw in self._shown)
+            self._held = HeldEvents("".join(shown))
             return
         ids_clean, self.tokens = self._clean
         del self.generated[ids_clean:]
@@ -374,17 +375,17 @@ class ResumableStream:
         known = joined(anchor, inside(self.generated, clean))
         return Seam(anchor, known, joined(known, *self._held.ids()))
 
-    def join(self, texts: SeamTexts) -> bytes:
-        """Join the seam: the client gets what it has not seen of the text, then what was held.
+    def unsaid_names(self, texts: SeamTexts) -> list[str]:
+        """What may be names of special tokens in the answers to `seam()`: leave their ids out."""
+        return [] if self._held is None else self._held.unsaid_names(texts)
 
-        The texts are the detokeniser's answers to `seam()`. Sets `lost` if they contradict what
-        the client has been shown.
-        """
+    def join(self, texts: SeamTexts) -> bytes:
+        """What the client has not seen of the text, then what was held. Sets `lost` if the texts,
+        answers to `seam()` without special tokens, contradict what it has seen."""
         held = self._held
         if held is None:
             return b""
-        shown = "".join(msgspec.json.decode(raw, type=str) for raw in self._shown)
-        text = held.text_to_give(texts, shown)
+        text = held.text_to_give(texts)
         if text is None:
             self._lose("the text at the seam cannot be joined")
             return b""

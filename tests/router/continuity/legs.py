@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from cascade_router.held import SeamTexts
+from cascade_router.held import Seam, SeamTexts
 from cascade_router.resumable import ResumableStream
 from e2e.engine_simulator.next_token import Output, continuation, expected_output
-from e2e.engine_simulator.vocabulary import END_OF_TEXT, Detokeniser, text_with_names
+from e2e.engine_simulator.vocabulary import END_OF_TEXT, Detokeniser, text_with_names, tokenise
 
 EVENT_LIMIT = 1 << 20
 LEAVE_WITHIN = 16
@@ -96,12 +96,24 @@ def _relay(stream: ResumableStream, question: Question, leg: Leg, left: int) -> 
         out += stream.feed(data)
         seam = stream.seam() if stream.joinable else None
         if seam is not None:
-            out += stream.join(SeamTexts(*map(_text, (seam.anchor, seam.before, seam.ids))))
+            out += join(stream, seam)
         if leg.leave_at is not None and stream.tokens >= leg.leave_at and not stream.leaving:
             stream.leave(LEAVE_WITHIN)
         if stream.cut or stream.lost is not None:
             break
     return out
+
+
+def join(stream: ResumableStream, seam: Seam) -> bytes:
+    """Join a seam with the answers of an engine."""
+    texts = _texts(seam)
+    called = map(tokenise, stream.unsaid_names(texts))
+    special = {b"%d" % ids[0] for ids in called if len(ids) == 1}
+    return stream.join(_texts(seam.without(special)))
+
+
+def _texts(seam: Seam) -> SeamTexts:
+    return SeamTexts(*map(_text, (seam.anchor, seam.before, seam.ids)))
 
 
 def _text(ids: bytes) -> str:

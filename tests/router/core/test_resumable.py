@@ -186,62 +186,6 @@ def test_a_prompt_that_ends_inside_a_character_comes_out_once() -> None:
     assert texts_of(stream.join(texts)) == ["c"]
 
 
-@pytest.mark.parametrize(
-    ("first", "texts", "want"),
-    [
-        pytest.param(
-            completion("d", [13]),
-            SeamTexts("a", "ab<|end|>c", "ab<|end|>cd"),
-            ["d"],
-            id="a special token among what was shown",
-        ),
-        pytest.param(
-            completion("d", [13]),
-            SeamTexts("a", "abc</s>[PAD]", "abc</s>[PAD]d"),
-            ["d"],
-            id="special tokens after what was shown",
-        ),
-        pytest.param(
-            completion("<b>", [13]),
-            SeamTexts("a", "abc", "abc<b>"),
-            ["<b>"],
-            id="text that looks like a name is text where an engine says it",
-        ),
-        pytest.param(
-            completion("user\nhi\nassistant\nabcéd", [13]),
-            SeamTexts("<|start|>assistant\na", "<|start|>assistant\nab<|end|>c\ufffd",
-                      "<|start|>assistant\nab<|end|>céd"),
-            ["éd"],
-            id="a leg that began inside a character, with special tokens before and behind",
-        ),
-        pytest.param(
-            completion("hi abcé", [13]),
-            SeamTexts("<s>hi a", "<s>hi ab<|end|>c\ufffd", "<s>hi ab<|end|>cé<|end|>\ufffd"),
-            ["é"],
-            id="a special token after what the new leg says, and a part of a character",
-        ),
-        pytest.param(
-            completion("d", [13]),
-            SeamTexts("a", "ab\ufffd<|end|>\ufffd\ufffdc", "ab\ufffd<|end|>\ufffd\ufffdcd"),
-            ["d"],
-            id="a special token inside a character that is complete",
-        ),
-        pytest.param(
-            completion("hi tea\ufffdabcéd", [13]),
-            SeamTexts("<s>hi \ufffd<|end|>\ufffdtea\ufffda",
-                      "<s>hi \ufffd<|end|>\ufffdtea\ufffdab\ufffd<|end|>\ufffd\ufffdc\ufffd",
-                      "<s>hi \ufffd<|end|>\ufffdtea\ufffdab\ufffd<|end|>\ufffd\ufffdcéd"),
-            ["éd"],
-            id="the same before a leg that began inside another one",
-        ),
-    ],
-)  # fmt: skip
-def test_names_of_special_tokens_that_a_detokeniser_writes_are_no_text(
-    first: bytes, texts: SeamTexts, want: list[str]
-) -> None:
-    assert texts_of(seam_after(first).join(texts)) == want
-
-
 def test_a_seam_that_contradicts_what_was_shown_is_a_loss() -> None:
     stream = new()
     stream.feed(completion("a", [10], prompt=[1, 2]) + completion("bc", [11, 12]))
