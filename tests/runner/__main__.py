@@ -5,11 +5,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.runner import totals
-from tests.runner.steps import STEPS, Step, UnknownStep, choose
+from tests.runner.steps import STEPS, Step, UnknownStep, choose, left_out
 from tests.runner.summary import Outcome, closing_lines, exit_status, judge
 
 ROOT = Path(__file__).parents[2]
@@ -31,22 +30,11 @@ def main() -> int:
             except KeyboardInterrupt:
                 interrupted = True
                 break
-    left_out = [f"{step.name} ({step.what}), {why}" for step, why in _left_out(options)]
+    missing = list(left_out(options.steps, options.quick))
     if interrupted:
-        left_out.append("what was still to come, by an interruption")
-    print("\n== summary", *closing_lines(outcomes, left_out), sep="\n", flush=True)
+        missing.append("what was still to come, by an interruption")
+    print("\n== summary", *closing_lines(outcomes, missing), sep="\n", flush=True)
     return 130 if interrupted else exit_status(outcomes)
-
-
-def _left_out(options: argparse.Namespace) -> Iterator[tuple[Step, str]]:
-    """What a whole check does not hold, and why."""
-    for step in STEPS:
-        if step.name in options.steps:
-            continue
-        if step.by_name_only and not options.steps:
-            yield step, f"which runs by name only: tests/run {step.name}"
-        elif options.quick and step.is_long:
-            yield step, "by --quick"
 
 
 def _parse() -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """The steps of a whole check, cheapest first. What a step needs, its tests find, or skip aloud."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -51,8 +52,7 @@ STEPS: Final = (
         _pytest("e2e/vllm_engine"),
         tests=True,
         is_long=True,
-        # A seam with special tokens inside a character is not joined rightly every time, and the
-        # engine is six gigabytes.
+        # The engine is six gigabytes, and takes five minutes.
         by_name_only=True,
     ),
     Step(
@@ -85,3 +85,14 @@ def choose(names: list[str], quick: bool, expression: str | None) -> tuple[Step,
         and not (quick and step.is_long)
         and (step.tests or expression is None)
     )
+
+
+def left_out(names: Sequence[str], quick: bool) -> Iterator[str]:
+    """What does not run, of all or of what was asked for, and why."""
+    for step in STEPS:
+        if names and step.name not in names:
+            continue
+        if step.by_name_only and not names:
+            yield f"{step.name} ({step.what}), which runs by name only: tests/run {step.name}"
+        elif quick and step.is_long:
+            yield f"{step.name} ({step.what}), by --quick"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.runner import totals
-from tests.runner.steps import STEPS, UnknownStep, choose
+from tests.runner.steps import STEPS, UnknownStep, choose, left_out
 from tests.runner.summary import Outcome, Result, closing_lines, exit_status, judge
 from tests.runner.totals import Totals
 
@@ -68,17 +68,20 @@ def test_the_closing_lines_name_each_step_each_reason_and_end_with_the_sum() -> 
 
 
 @pytest.mark.parametrize(
-    ("quick", "want"),
+    ("names", "quick", "want"),
     [
-        pytest.param(False, ["vllm"], id="a whole check leaves out real engines alone"),
-        pytest.param(True, ["vllm", "e2e"], id="a quick one the cluster as well"),
+        pytest.param([], False, ["vllm"], id="a whole check leaves out real engines alone"),
+        pytest.param([], True, ["vllm", "e2e"], id="a quick one the cluster as well"),
+        pytest.param(["e2e", "unit"], False, [], id="what was not asked for is not missed"),
+        pytest.param(["e2e", "unit"], True, ["e2e"], id="a quick one may leave out what was asked"),
     ],
 )
-def test_a_check_leaves_out_what_takes_long_or_is_by_name_only(
-    quick: bool, want: list[str]
+def test_what_takes_long_or_is_by_name_only_is_left_out_aloud(
+    names: list[str], quick: bool, want: list[str]
 ) -> None:
-    chosen = choose([], quick=quick, expression=None)
-    assert [step.name for step in STEPS if step not in chosen] == want
+    chosen = [step.name for step in choose(names, quick=quick, expression=None)]
+    assert [words.split()[0] for words in left_out(names, quick)] == want
+    assert sorted([*chosen, *want]) == sorted(names or [step.name for step in STEPS])
 
 
 def test_what_is_by_name_only_runs_by_its_name() -> None:
